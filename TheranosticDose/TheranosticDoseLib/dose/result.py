@@ -1,0 +1,29 @@
+"""What a dose engine gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+@dataclasses.dataclass(frozen=True)
+class DoseResult:
+    """A dose map with the record of the run.
+
+    Attributes
+    ----------
+    dose : SimpleITK.Image
+        Absorbed dose to the medium of each voxel, Gy, float32.
+    uncertainty : SimpleITK.Image or None
+        Statistical standard uncertainty (k=1) of ``dose``, Gy; ``None`` for an engine without statistics.
+    record : dict
+        JSON-serialisable: engine, version, seconds, nuclide, settings, HU table, decays,
+        energy emitted and absorbed, findings, and what the engine adds.
+    """
+
+    dose: sitk.Image
+    uncertainty: sitk.Image | None = None
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
