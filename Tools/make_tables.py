@@ -1,6 +1,6 @@
 """Make the tables of ``Resources/Nuclides`` and ``Resources/Physics`` from published packages.
 
-    pip install "theranostic-dosimetry[tables]" radioactivedecay
+    pip install "theranostic-dosimetry[tables]"
     python Tools/make_tables.py
 
 Sources: ICRP Publication 107 (package ``icrp107-database``), decay chains of
@@ -16,7 +16,9 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import electron_tables
 import numpy as np
+import photon_tables
 
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 NUCLIDES = ("Lu-177", "Y-90", "I-131", "Tb-161", "Ga-68", "F-18", "Ho-166", "Cu-67", "Ac-225")
@@ -56,6 +58,10 @@ TISSUES = (
     ),
     ("WATER", 1.00, 75.0, None, ICRU37, {1: 0.111894, 8: 0.888106}),
 )
+# first, last, number of points, evenly spaced in the logarithm
+ELECTRON_GRID_MEV = (0.001, 4.0, 256)
+PHOTON_GRID_MEV = (0.001, 3.0, 512)
+TRANSFER_GRID = (0.005, 250.0, 256)
 SCHNEIDER = {
     "name": "Schneider 2000",
     "source": "Schneider W, Bortfeld T, Schlegel W, Phys Med Biol 45 (2000) 459-478, doi:10.1088/0031-9155/45/2/314",
@@ -69,6 +75,8 @@ def main() -> None:
     """Write all tables and their checksums."""
     write_json(RESOURCES / "Physics" / "hu_to_density.json", SCHNEIDER)
     write_json(RESOURCES / "Physics" / "tissues.json", tissue_table())
+    write_json(RESOURCES / "Physics" / "electrons.json", electron_table())
+    write_json(RESOURCES / "Physics" / "photons.json", photon_table())
     write_checksums(RESOURCES / "Physics")
     for name in NUCLIDES:
         write_json(RESOURCES / "Nuclides" / f"{name}.json", nuclide_table(name))
@@ -188,6 +196,43 @@ def nuclide_table(name: str) -> dict:
         "alpha_lines": lines(records, ("alpha",)),
         "recoil_lines": lines(records, ("alpha recoil",)),
     }
+
+
+def electron_table() -> dict:
+    """Return stopping powers and scattering of electrons for all tissues."""
+    energy = np.geomspace(*ELECTRON_GRID_MEV)
+    fractions = np.linspace(0.0, 1.0, 21)
+    tissues = tissue_table()["tissues"]
+    return {
+        "source": "Bethe, ICRU Report 37; Moliere screening with McKinley-Feshbach; Moller; Koch-Motz 3BN",
+        "units": "MeV, MeV cm2/g, g/cm2 (range), cm2/g (transport and hard cross sections)",
+        "hard_mev": electron_tables.HARD_MEV,
+        "energy_mev": list(ELECTRON_GRID_MEV),
+        "tissues": {t["name"]: rounded(electron_tables.electron_table(t, energy)) for t in tissues},
+        "bremsstrahlung_shape": [
+            [float(f"{v:.4g}") for v in row] for row in electron_tables.bremsstrahlung_shape(energy, fractions)
+        ],
+    }
+
+
+def photon_table() -> dict:
+    """Return photon cross sections and scattering functions for all tissues."""
+    energy = np.geomspace(*PHOTON_GRID_MEV)
+    x = np.geomspace(*TRANSFER_GRID)
+    tissues = tissue_table()["tissues"]
+    return {
+        "source": f"Elam, Ravel and Sieber 2002 and Waasmaier and Kirfel 1995 in xraydb {version('xraydb')}; "
+        f"incoherent scattering functions of xraylib {version('xraylib')} (Hubbell 1975)",
+        "units": "MeV, cm2/g; x = sin(angle/2) E / hc in 1/angstrom",
+        "energy_mev": list(PHOTON_GRID_MEV),
+        "transfer_per_angstrom": list(TRANSFER_GRID),
+        "tissues": {t["name"]: rounded(photon_tables.photon_table(t, energy, x)) for t in tissues},
+    }
+
+
+def rounded(columns: dict) -> dict:
+    """Return columns as lists with six digits."""
+    return {name: [float(f"{value:.6g}") for value in column] for name, column in columns.items()}
 
 
 def write_json(path: Path, table: dict) -> None:
