@@ -1,0 +1,481 @@
+"""From a folder of DICOM to a :class:`Study`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from TheranosticDoseLib.dicom_io import units
+from TheranosticDoseLib.dicom_io.administration import (
+    Dose,
+    administration_of,
+    choose_nuclide,
+    decay_constant_per_h,
+    dose_of,
+)
+from TheranosticDoseLib.dicom_io.balance import check_balance
+from TheranosticDoseLib.dicom_io.clock import Moment, difference_h, duration_of, start_of_series
+from TheranosticDoseLib.dicom_io.journal import Journal
+from TheranosticDoseLib.dicom_io.overrides import AcquisitionOverrides, Overrides, read_sidecar
+from TheranosticDoseLib.dicom_io.pairing import pair_ct
+from TheranosticDoseLib.dicom_io.scan import Series, find_objects
+from TheranosticDoseLib.dicom_io.selection import choose_series
+from TheranosticDoseLib.dicom_io.series_kinds import usable
+from TheranosticDoseLib.dicom_io.targets import Target
+from TheranosticDoseLib.dicom_io.volume import read_stack, stack_of
+from TheranosticDoseLib.errors import InputError, TheranosticDoseError
+from TheranosticDoseLib.progress import Progress, part_of, report
+from TheranosticDoseLib.study import Acquisition, Administration, Correction, Study
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """One SPECT series with its time and label, before its voxels are read."""
+
+    series: Series
+    dose: Dose
+    start: Moment | None
+    time_h: float
+    label: str
+    given: AcquisitionOverrides
+
+
+def load_study(
+    path: str | Path, overrides: Overrides | None = None, progress: Progress | None = None
+) -> Study:
+    """Load all scans of one administration.
+
+    Parameters
+    ----------
+    path : path
+        A folder (read recursively) of DICOM objects of one patient, or a manifest
+        (JSON) or the folder of a ``manifest.json`` that lists NRRD or NIfTI images.
+    overrides : Overrides, optional
+        Values that replace what the files say.
+    progress : callable, optional
+        ``progress(fraction, message) -> bool``; ``False`` cancels.
+
+    Returns
+    -------
+    Study
+        Acquisitions in order of time; SPECT in Bq/mL at the start of the acquisition, or in counts.
+
+    Raises
+    ------
+    TheranosticDoseError
+        Where a value that a dose depends on is missing, contradictory or not usable;
+        the text names file, tag and remedy.
+    """
+    study = read_study(Path(path), overrides, Journal(strict=True), progress)
+    if study is None:  # a strict journal raises before
+        raise InputError(f"{path}: no study could be loaded.")
+    return study
+
+
+def read_study(
+    path: Path, overrides: Overrides | None, journal: Journal, progress: Progress | None = None
+) -> Study | None:
+    """Return the study; with a patient journal, as much of it as can be read, or ``None``."""
+    from TheranosticDoseLib.dicom_io.manifest import find_manifest
+
+    overrides = overrides or Overrides()
+    manifest = find_manifest(path)
+    if manifest is not None:
+        from TheranosticDoseLib.dicom_io.manifest import read_manifest
+
+        return read_manifest(manifest, overrides, journal, progress)
+    sidecar = read_sidecar(path) if path.is_dir() else None
+    if sidecar is not None:
+        overrides = overrides.over(sidecar)
+    found = find_objects(path, journal, part_of(progress, 0.0, 0.25), overrides.patient_id)
+    roles = usable(found, overrides, journal)
+    spect = roles["SPECT"]
+    if not spect:
+        kinds = ", ".join(sorted({series.title for series in found})[:6])
+        raise InputError(f"{path}: no reconstructed SPECT (NM or PT) among {kinds}; add the SPECT series.")
+    doses = [dose_of(series) for series in spect]
+    nuclide = choose_nuclide(doses, overrides, journal)
+    doses = choose_series([dose for dose in doses if dose.nuclide in (None, nuclide)], journal)
+    given, injection = administration_of(doses, nuclide, overrides, journal)
+    scans = _scans(doses, injection, overrides, journal)
+    study = _assemble(scans, given, injection, roles, journal, part_of(progress, 0.25, 1.0))
+    report(progress, 1.0, "Loaded")
+    return study
+
+
+def _scans(doses: list[Dose], injection: Moment | None, overrides: Overrides, journal: Journal) -> list[Scan]:
+    """Return the acquisitions in order of time with unique labels."""
+    scans = []
+    for dose in doses:
+        series = dose.series
+        given = overrides.for_acquisition(series.uid)
+        start = start_of_series(series)
+        if given.datetime is not None:
+            start = Moment(dt.datetime.fromisoformat(given.datetime), overrides.source)
+        try:
+            time_h = _time_h(series, start, injection, given)
+        except TheranosticDoseError as error:
+            journal.fail(error, "Times", series.title, "set time_h or injection_datetime")
+            continue
+        scans.append(Scan(series, dose, start, time_h, given.label or "", given))
+    scans.sort(key=lambda scan: scan.time_h)
+    labels: set[str] = set()
+    labelled = []
+    for scan in scans:
+        label = scan.label or _label(scan.time_h, labels)
+        labels.add(label)
+        by_label = overrides.for_acquisition(scan.series.uid, label)
+        if by_label.use:
+            labelled.append(dataclasses.replace(scan, label=label, given=by_label))
+    labelled = [_retimed(scan, injection, overrides) for scan in labelled]
+    for scan in labelled:
+        _tell_time(scan, injection, overrides, journal)
+    return sorted(labelled, key=lambda scan: scan.time_h)
+
+
+def _retimed(scan: Scan, injection: Moment | None, overrides: Overrides) -> Scan:
+    """Apply a time that was given under the label of an acquisition."""
+    start = scan.start
+    if scan.given.datetime is not None:
+        start = Moment(dt.datetime.fromisoformat(scan.given.datetime), overrides.source)
+    return dataclasses.replace(scan, start=start, time_h=_time_h(scan.series, start, injection, scan.given))
+
+
+def _time_h(
+    series: Series, start: Moment | None, injection: Moment | None, given: AcquisitionOverrides
+) -> float:
+    """Return hours after the administration; what is missing or negative is an error."""
+    if given.time_h is not None:
+        return float(given.time_h)
+    if start is None:
+        raise InputError(
+            f"{series.tag('AcquisitionDate')}: {series.title} has no date and time; set its time_h."
+        )
+    if injection is None:
+        raise InputError(
+            f"{series.tag('RadiopharmaceuticalStartDateTime')}: no file states when the activity was given; "
+            "set injection_datetime."
+        )
+    hours = difference_h(start.value, injection.value)
+    if hours < 0:
+        raise InputError(
+            f"{series.title} started at {start.value:%Y-%m-%d %H:%M:%S} ({start.source}), "
+            f"{-hours:.2f} h before the injection at {injection.value:%Y-%m-%d %H:%M:%S} ({injection.source}); "
+            "set injection_datetime, or leave the series out with use = false."
+        )
+    return hours
+
+
+def _label(time_h: float, taken: set[str]) -> str:
+    """Return a short unique name such as ``24h``."""
+    for label in (f"{time_h:.0f}h", f"{time_h:.1f}h", f"{time_h:.2f}h"):
+        if label not in taken:
+            return label
+    number = 2
+    while f"{time_h:.0f}h_{number}" in taken:
+        number += 1
+    return f"{time_h:.0f}h_{number}"
+
+
+def _tell_time(scan: Scan, injection: Moment | None, overrides: Overrides, journal: Journal) -> None:
+    """Write the time of an acquisition, and what is doubtful about it, down."""
+    section, field = f"Acquisition {scan.label}", f"acquisitions.{scan.label}.time_h"
+    journal.row(section, "series", scan.series.title, scan.series.first.name)
+    if scan.given.time_h is not None:
+        text = f"{scan.label}: time_h = {scan.time_h:g} was given ({overrides.source})."
+        journal.find(
+            "info",
+            field,
+            text,
+            value=scan.time_h,
+            source=overrides.source,
+            section=section,
+            item="hours after the injection",
+            status="set",
+        )
+        return
+    start = scan.start
+    journal.row(
+        section, "start", start.value.isoformat(sep=" "), start.source, "doubtful" if start.doubt else "ok"
+    )
+    journal.row(section, "hours after the injection", round(scan.time_h, 4), start.source)
+    if start.doubt:
+        text = f"{scan.label}: start at {start.value:%Y-%m-%d %H:%M:%S}; {start.doubt}."
+        journal.find(
+            "warning",
+            field,
+            text,
+            value=scan.time_h,
+            source=start.source,
+            remedy=f"Set time_h or datetime of {scan.label}.",
+            section=section,
+            item="start",
+        )
+    if injection is not None and (start.value.tzinfo is None) != (injection.value.tzinfo is None):
+        text = (
+            f"{scan.label}: only one of scan and injection states a time zone; both are taken as local time."
+        )
+        journal.find(
+            "assumption",
+            field,
+            text,
+            value=scan.time_h,
+            source=start.source,
+            remedy=f"Set time_h of {scan.label}.",
+            section=section,
+            item="time zone",
+        )
+
+
+def _assemble(
+    scans: list[Scan],
+    given: Administration,
+    injection: Moment | None,
+    roles: dict[str, list[Series]],
+    journal: Journal,
+    progress: Progress | None,
+) -> Study | None:
+    """Read the voxels and VOIs and put the study together."""
+    from TheranosticDoseLib.dicom_io.attributes import study_attributes
+    from TheranosticDoseLib.dicom_io.vois import read_vois
+
+    hashes: dict[str, str] = {}
+    zone = injection.value.tzinfo if injection else None
+    acquisitions, targets, cts = [], [], {}
+    for index, scan in enumerate(scans):
+        step = part_of(progress, 0.9 * index / len(scans), 0.9 * (index + 1) / len(scans))
+        try:
+            acquisition = _acquisition(scan, given, hashes, zone, journal, part_of(step, 0.0, 0.4))
+        except TheranosticDoseError as error:
+            journal.fail(error, f"Acquisition {scan.label}", "SPECT")
+            continue
+        targets.append(_target(scan.label, "SPECT", acquisition.spect, scan.series))
+        try:
+            ct_series = pair_ct(scan, acquisition.spect, roles["CT"], journal)
+            ct = read_ct(ct_series, hashes, part_of(step, 0.4, 1.0)) if ct_series else None
+        except TheranosticDoseError as error:
+            journal.fail(error, f"Acquisition {scan.label}", "CT", f"set ct = none for {scan.label}")
+            ct_series = ct = None
+        if ct is not None:
+            targets.append(_target(scan.label, "CT", ct, ct_series))
+            cts[scan.label] = ct_series
+            files = acquisition.files + tuple(header.name for header in ct_series.headers)
+            acquisition = dataclasses.replace(acquisition, ct=ct, files=files)
+        acquisitions.append(acquisition)
+    if not acquisitions:
+        return None
+    report(progress, 0.9, "Reading VOIs")
+    vois = read_vois(roles["RTSTRUCT"] + roles["SEG"], targets, hashes, journal)
+    check_balance(acquisitions, given, journal)
+    start = injection.value.replace(tzinfo=None) if injection else None
+    study = Study(
+        dataclasses.replace(given, datetime=start),
+        tuple(acquisitions),
+        tuple(vois),
+        (),
+        str(scans[0].series.get("PatientID", "") or ""),
+        dict(sorted(hashes.items())),
+        study_attributes(scans, cts, roles, zone),
+    )
+    return dataclasses.replace(study, findings=tuple(journal.findings))
+
+
+def _target(label: str, kind: str, image: sitk.Image, series: Series) -> Target:
+    return Target(label, kind, image, series.uid, str(series.get("FrameOfReferenceUID", "") or ""))
+
+
+def _acquisition(
+    scan: Scan,
+    given: Administration,
+    hashes: dict[str, str],
+    zone: dt.tzinfo | None,
+    journal: Journal,
+    progress: Progress | None,
+) -> Acquisition:
+    """Read one SPECT, undo its decay correction and check its values."""
+    section = f"Acquisition {scan.label}"
+    series = scan.series
+    meaning = units.meaning_of(series, scan.given)
+    _tell_meaning(scan, meaning, journal)
+    stack = stack_of(series)
+    for severity, text in stack.notes:
+        journal.find(
+            severity,
+            f"acquisitions.{scan.label}.geometry",
+            f"{series.title}: {text}.",
+            source=series.first.name,
+            section=section,
+            item="geometry",
+        )
+    array = read_stack(
+        stack, lambda header, frame: units.rescale_of(header, frame, meaning), hashes, progress, series.title
+    )
+    check_voxels(array, series.title, f"acquisitions.{scan.label}.spect", section, journal)
+    duration_s = _duration(scan, journal)
+    unit, corrections = meaning.unit, []
+    if unit == "CPS":
+        if duration_s is None:
+            raise InputError(
+                f"{series.tag('Units')} is CPS and the duration is missing; set duration_s of {scan.label}."
+            )
+        array *= np.float32(duration_s)
+        unit, corrections = "CNTS", [Correction("counts per second to counts", duration_s, 0.0, "x duration")]
+    corrections += _undo_decay(scan, meaning, given, array, stack, duration_s, journal)
+    size = (
+        " x ".join(str(n) for n in stack.size) + " / " + " x ".join(f"{s:.4g}" for s in stack.spacing) + " mm"
+    )
+    journal.row(section, "grid", size, series.first.name)
+    start = scan.start.value if scan.start else None
+    if start is not None and start.tzinfo is not None:
+        start = start.astimezone(zone).replace(tzinfo=None) if zone else start.replace(tzinfo=None)
+    frame = str(series.get("FrameOfReferenceUID", "") or "")
+    names = tuple(sorted({header.name for header, _ in stack.frames}))
+    return Acquisition(
+        scan.label,
+        scan.time_h,
+        stack.image(array),
+        unit,
+        None,
+        duration_s,
+        start,
+        frame,
+        tuple(corrections),
+        names,
+    )
+
+
+def _tell_meaning(scan: Scan, meaning: units.Meaning, journal: Journal) -> None:
+    """Write the unit of an acquisition down."""
+    section, item = f"Acquisition {scan.label}", "unit"
+    field = f"acquisitions.{scan.label}.unit"
+    if scan.given.unit is not None:
+        text = f"{scan.label}: unit {meaning.unit} was given."
+        journal.find(
+            "info", field, text, value=meaning.unit, source="user", section=section, item=item, status="set"
+        )
+    elif meaning.assumed:
+        journal.find(
+            "assumption",
+            field,
+            f"{scan.series.title}: {meaning.assumed}.",
+            value=meaning.unit,
+            source=meaning.source,
+            remedy=f"Set unit of {scan.label}.",
+            section=section,
+            item=item,
+        )
+    else:
+        journal.row(section, item, meaning.unit, meaning.source)
+
+
+def _duration(scan: Scan, journal: Journal) -> float | None:
+    """Return the real time of the acquisition in seconds."""
+    section, item, field = f"Acquisition {scan.label}", "duration, s", f"acquisitions.{scan.label}.duration_s"
+    if scan.given.duration_s is not None:
+        text = f"{scan.label}: duration_s = {scan.given.duration_s:g} was given."
+        journal.find(
+            "info",
+            field,
+            text,
+            value=scan.given.duration_s,
+            source="user",
+            section=section,
+            item=item,
+            status="set",
+        )
+        return float(scan.given.duration_s)
+    seconds, source, doubt = duration_of(scan.series)
+    remedy = f"Set duration_s of {scan.label}."
+    if seconds is None:
+        text = f"{scan.series.title}: the duration of the acquisition is not stated."
+        journal.find("missing", field, text, remedy=remedy, section=section, item=item)
+        return None
+    journal.row(section, item, round(seconds, 3), source, "doubtful" if doubt else "ok")
+    if doubt:
+        text = f"{scan.label}: duration {seconds:.1f} s; {doubt}."
+        journal.find("warning", field, text, value=seconds, source=source, remedy=remedy)
+    return seconds
+
+
+def _undo_decay(
+    scan: Scan,
+    meaning: units.Meaning,
+    given: Administration,
+    array: np.ndarray,
+    stack: Any,
+    duration_s: float | None,
+    journal: Journal,
+) -> list[Correction]:
+    """Bring ``array`` to the start of the acquisition, in place, and return what was done."""
+    reference = units.decay_reference(scan.series, meaning, scan.given, journal, scan.label)
+    rate = decay_constant_per_h(scan.dose, given.nuclide)
+    if reference == "ADMIN" and rate is None:
+        raise InputError(
+            f"{scan.series.tag('DecayCorrection')} is ADMIN and the half-life of {given.nuclide} is not known; "
+            "set nuclide."
+        )
+    own = scan.dose.moment if scan.dose.moment is not None and not scan.dose.moment.doubt else None
+    correction = units.decay_correction(
+        reference, meaning.unit, rate, scan.start, own, scan.time_h, duration_s
+    )
+    done = []
+    if correction is not None:
+        array *= np.float32(correction.factor)
+        done.append(correction)
+    if reference == "NONE" and rate is not None and scan.start is not None and len(stack.frames) > 1:
+        delays = units.slice_delays_h(scan.series, scan.start)
+        factors = np.exp(rate * np.array([delays.get(header.name, 0.0) for header, _ in stack.frames]))
+        if factors.max() > 1.0 + 1e-6:
+            array *= factors.astype(np.float32)[:, None, None]
+            done.append(
+                Correction("decay between beds", float(factors.mean()), 0.0, "each slice to the common start")
+            )
+    return done
+
+
+def check_voxels(array: np.ndarray, title: str, field: str, section: str, journal: Journal) -> None:
+    """Raise for values that are no numbers; tell negative ones."""
+    if not np.isfinite(array).all():
+        count = int(np.count_nonzero(~np.isfinite(array)))
+        raise InputError(f"{title}: {count} voxels are not a number or infinite; export the images again.")
+    low = float(array.min())
+    if low < 0:
+        part = float(np.sum(array, where=array < 0, dtype=np.float64))
+        total = float(np.sum(np.abs(array), dtype=np.float64))
+        text = (
+            f"{title}: negative voxels (lowest {low:.4g}) hold {100 * -part / total:.2g} % of all activity."
+        )
+        journal.find(
+            "warning",
+            field,
+            text,
+            value=low,
+            remedy="Check rescale and reconstruction.",
+            section=section,
+            item="negative voxels",
+        )
+    if float(array.max()) <= 0:
+        raise InputError(f"{title}: no voxel is above zero; the image holds no activity.")
+
+
+def read_ct(series: Series, hashes: dict[str, str], progress: Progress | None = None) -> sitk.Image:
+    """Return a CT in Hounsfield units."""
+    stack = stack_of(series)
+
+    def rescale(header: Any, frame: int) -> tuple[float, float]:
+        slope, intercept = units.linear_rescale(header, frame)
+        if slope is None or slope == 0 or all(key not in header.dataset for key in _CT_KEYS):
+            raise InputError(f"{header.name} (0028,1053) RescaleSlope is missing; Hounsfield units need it.")
+        return slope, intercept
+
+    return stack.image(read_stack(stack, rescale, hashes, progress, series.title))
+
+
+_CT_KEYS = ("RescaleSlope", "SharedFunctionalGroupsSequence")
