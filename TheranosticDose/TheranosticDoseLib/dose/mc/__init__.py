@@ -1,0 +1,10 @@
+"""Embedded Monte Carlo: coupled photon and electron transport in the patient's voxels.
+
+Research software, not a medical device.
+"""
+
+from __future__ import annotations
+
+from TheranosticDoseLib.dose.mc.run import Stop, transport
+
+__all__ = ["Stop", "transport"]

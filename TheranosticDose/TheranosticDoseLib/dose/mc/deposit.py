@@ -1,0 +1,11 @@
+"""Adding energy to a tally on a processor; each thread owns its tally."""
+
+from __future__ import annotations
+
+import numba
+
+
+@numba.njit(nogil=True, cache=True)
+def deposit(tally, index, energy):
+    """Add ``energy`` to ``tally[index]``."""
+    tally[index] += energy
