@@ -50,6 +50,14 @@ def test_an_earlier_result_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "results.json").read_text() == "second"
 
 
+def test_what_a_command_makes_again_is_replaced(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with staged(tmp_path, keep_earlier=False) as folder:
+            (folder / "page.md").write_text(text)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.md"]
+    assert (tmp_path / "page.md").read_text() == "second"
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("mine")
     with pytest.raises(OutputError, match="x"), staged(tmp_path / "x"):

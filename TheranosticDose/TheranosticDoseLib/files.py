@@ -21,7 +21,7 @@ EARLIER = "earlier"
 
 
 @contextlib.contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def staged(out: Path, keep_earlier: bool = True) -> Iterator[Path]:
     """Give a folder to write to; its entries appear in ``out`` together, when all went well.
 
     Entries of the same name that ``out`` already holds move to ``out/earlier/<time>``.
@@ -31,6 +31,8 @@ def staged(out: Path) -> Iterator[Path]:
     ----------
     out : Path
         Folder for the results; made where it is missing.
+    keep_earlier : bool
+        ``False`` for what a command can make again: entries of the same name are replaced.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def staged(out: Path) -> Iterator[Path]:
         raise OutputError(f"Cannot write to {out}: {error.strerror or error}.") from error
     try:
         yield staging
-        _publish(staging, out)
+        _publish(staging, out, keep_earlier)
     except OSError as error:
         raise OutputError(
             f"Writing to {out} failed, nothing was changed: {error.strerror or error}."
@@ -58,17 +60,21 @@ def staged(out: Path) -> Iterator[Path]:
                 out.rmdir()  # only where nothing was written
 
 
-def _publish(staging: Path, out: Path) -> None:
+def _publish(staging: Path, out: Path, keep_earlier: bool) -> None:
     """Move the entries of ``staging`` to ``out``; earlier ones of the same name are kept aside."""
     entries = sorted(staging.iterdir())
     replaced = [entry for entry in entries if (out / entry.name).exists()]
+    aside = out / EARLIER / dt.datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
     if replaced:
-        aside = out / EARLIER / dt.datetime.now().strftime("%Y-%m-%d_%H%M%S_%f")
         aside.mkdir(parents=True)
-        for entry in replaced:
-            os.replace(out / entry.name, aside / entry.name)
+    for entry in replaced:
+        os.replace(out / entry.name, aside / entry.name)
     for entry in entries:
         os.replace(entry, out / entry.name)
+    if replaced and not keep_earlier:
+        shutil.rmtree(aside)
+        with contextlib.suppress(OSError):
+            aside.parent.rmdir()  # only where no other run is kept there
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -1,0 +1,218 @@
+"""The commands, each a few lines on top of a function of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.cli.console import progress_of, say, show_table
+from TheranosticDoseLib.errors import InputError, SettingsError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.dicom_io import Overrides
+
+
+def demo(options: argparse.Namespace) -> None:
+    """``phantom``, then ``run`` on its DICOM, then truth beside result."""
+    from TheranosticDoseLib.demo import demo as run_demo
+
+    with progress_of(options.progress) as progress:
+        table = run_demo(options.out, options.seed, tuple(options.engine or ()), progress)
+    show_table(table.title, table.header, table.rows)
+    say(table.note)
+    say(f"Report: {options.out / 'report.html'}")
+
+
+def phantom(options: argparse.Namespace) -> None:
+    """Write a virtual patient."""
+    from TheranosticDoseLib.demo import write_virtual_patient
+
+    with progress_of(options.progress) as progress:
+        write_virtual_patient(options.out, options.seed, progress)
+    say(f"DICOM: {options.out / 'dicom'}")
+    say(f"Truth: {options.out / 'truth'}")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Show what is in the files."""
+    from TheranosticDoseLib.dicom_io import inspect_path
+
+    inspection = inspect_path(options.path, overrides_of(options))
+    if options.json:
+        say(json.dumps(inspection.to_dict(), indent=1, default=str))
+        return
+    from TheranosticDoseLib.cli.inspection import show_inspection
+
+    show_inspection(inspection)
+
+
+def run(options: argparse.Namespace) -> None:
+    """From files to the result folder."""
+    from TheranosticDoseLib import workflow
+
+    settings = workflow.RunSettings.from_dict(read_json(options.settings)) if options.settings else None
+    engines = tuple(options.engine or workflow.DEFAULT_ENGINES)
+    with progress_of(options.progress) as progress:
+        results = workflow.run(
+            options.path, options.out, settings, engines, options.voi or (), overrides_of(options), progress
+        )
+    if options.progress == "json":
+        return
+    header = ["VOI", "volume, mL", "TIA, MBq h", *(f"dose {engine}, Gy" for engine in engines)]
+    rows = [
+        [r.name, f"{r.volume_ml:.1f}", f"{r.fit.tia_mbq_h:.4g}" if r.fit else "-"]
+        + [f"{r.dvh[engine].mean_gy:.3g}" for engine in engines]
+        for r in results.vois
+    ]
+    show_table("Absorbed dose", header, rows)
+    doubts = sum(finding.severity != "info" for finding in results.findings)
+    say(f"{doubts} assumptions and warnings; they are listed in the report.")
+    say(f"Report: {options.out / 'report.html'}")
+
+
+def dose(options: argparse.Namespace) -> None:
+    """Dose of a TIA map."""
+    from TheranosticDoseLib.dose import Anatomy, absorbed_dose
+    from TheranosticDoseLib.files import to_json, write_image, write_whole
+
+    if options.material and not options.density:
+        raise InputError(
+            "--material goes with --density; with --ct the tissue follows from the Hounsfield units."
+        )
+    tia = read_image(options.tia, "--tia")
+    if options.ct:
+        anatomy = Anatomy.from_ct(read_image(options.ct, "--ct")).on_grid(tia)
+    else:
+        material = read_image(options.material, "--material", integer=True) if options.material else None
+        anatomy = Anatomy(read_image(options.density, "--density"), material)
+    with progress_of(options.progress) as progress:
+        result = absorbed_dose(
+            tia, anatomy, options.engine, options.nuclide, progress, **engine_settings(options.set)
+        )
+    if result.uncertainty is not None:
+        write_image(result.uncertainty, beside(options.out, "_u"))
+    write_whole(beside(options.out, "", ".json"), to_json(result.record))
+    write_image(result.dose, options.out)
+    say(f"Dose in Gy: {options.out}")
+
+
+def segment(options: argparse.Namespace) -> None:
+    """Organs and lesions."""
+    try:
+        from DoseSegmentationLib.backends import segment_files
+    except ImportError as error:
+        raise InputError(f"Segmentation is not part of this installation: {error}.") from error
+    with progress_of(options.progress) as progress:
+        record = segment_files(
+            options.ct, options.spect, options.out, options.backend, options.structure, progress
+        )
+    header = ["structure", "volume, mL", "confidence"]
+    show_table(
+        "Segmentation", header, [[r["name"], f"{r['volume_ml']:.1f}", r["confidence"]] for r in record]
+    )
+
+
+def validate(options: argparse.Namespace) -> None:
+    """Measure again."""
+    from TheranosticDoseLib.validation.run import validate as run_validation
+
+    with progress_of(options.progress) as progress:
+        summary = run_validation(options.out, options.topic, options.quick, progress)
+    header = ["topic", "figures", "within limit", "missed", "reported"]
+    show_table("Validation", header, summary)
+    say(f"Pages: {options.out}")
+
+
+def benchmark(options: argparse.Namespace) -> None:
+    """Speed and memory."""
+    from TheranosticDoseLib.benchmark import benchmark as run_benchmark
+    from TheranosticDoseLib.files import to_json, write_whole
+
+    with progress_of(options.progress) as progress:
+        measured = run_benchmark(quick=options.quick, progress=progress)
+    if options.out:
+        write_whole(options.out, to_json(measured))
+    say(to_json(measured).rstrip())
+
+
+def engines(options: argparse.Namespace) -> None:
+    """Which engines there are."""
+    from TheranosticDoseLib.dose import engines as known
+
+    listed = known()
+    if options.json:
+        say(json.dumps(listed, indent=1))
+        return
+    rows = [
+        [n, "yes" if e["available"] else "no", e["reason"] or e["description"]] for n, e in listed.items()
+    ]
+    show_table("Dose engines", ["engine", "available", "what it is, or what it needs"], rows)
+
+
+def overrides_of(options: argparse.Namespace) -> Overrides | None:
+    """Return the values given on the command line and in the manifest; the command line wins."""
+    from TheranosticDoseLib.dicom_io import Overrides
+
+    values: dict[str, Any] = read_json(options.manifest) if options.manifest else {}
+    given = {
+        "injected_activity_mbq": options.activity,
+        "injection_datetime": options.injected_at,
+        "nuclide": options.nuclide,
+        "camera_factor_cps_per_mbq": options.camera_factor,
+    }
+    values.update({key: value for key, value in given.items() if value is not None})
+    return Overrides.from_dict(values) if values else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file; the error names the file and the line."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a table of settings was expected.")
+    return values
+
+
+def read_image(path: Path, option: str, *, integer: bool = False) -> sitk.Image:
+    """Return an image that SimpleITK reads; the error names the option and the file."""
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        raise InputError(f"{option}: there is no file {path}.")
+    try:
+        image = sitk.ReadImage(str(path), sitk.sitkUInt8 if integer else sitk.sitkFloat32)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{option}: {path} is not an image that can be read ({reason}).") from error
+    if image.GetDimension() != 3:
+        raise InputError(f"{option}: {path} has {image.GetDimension()} dimensions; a volume is needed.")
+    return image
+
+
+def engine_settings(pairs: list[str]) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a table; values are JSON where they can be, else text."""
+    values = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {pair!r}: KEY=VALUE was expected.")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values
+
+
+def beside(path: Path, addition: str, ending: str | None = None) -> Path:
+    """Return the path with ``addition`` before its (possibly double) ending."""
+    endings = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    stem = path.name[: len(path.name) - len(endings)] if endings else path.name
+    return path.with_name(stem + addition + (endings if ending is None else ending))

@@ -1,0 +1,125 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from TheranosticDoseLib import DISCLAIMER, __version__
+from TheranosticDoseLib.cli import commands
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"theranostic-dose: {message}. See '{self.prog} --help'.\n")
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``theranostic-dose``."""
+    top = _Parser(
+        prog="theranostic-dose",
+        description="Voxel dosimetry for radiopharmaceutical therapy: from SPECT/CT to absorbed dose.",
+        epilog=DISCLAIMER,
+    )
+    top.add_argument("--version", action="version", version=f"theranostic-dose {__version__}")
+    table = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    _virtual_patient(table)
+    _study(table)
+    _single_steps(table)
+    _quality(table)
+    return top
+
+
+def _command(table, name: str, function, text: str) -> argparse.ArgumentParser:
+    command = table.add_parser(name, help=text, description=text, epilog=DISCLAIMER)
+    command.set_defaults(function=function)
+    command.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default="bar",
+        help="a bar on stderr, JSON lines on stdout, or nothing (default: bar)",
+    )
+    return command
+
+
+def _virtual_patient(table) -> None:
+    demo = _command(table, "demo", commands.demo, "the whole way on a virtual patient: truth against result")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: demo-output"
+    )
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="of the virtual patient (default: 1)")
+    demo.add_argument("--engine", action="append", metavar="NAME", help="dose engine, may be repeated")
+    phantom = _command(table, "phantom", commands.phantom, "write a virtual patient as DICOM, and its truth")
+    phantom.add_argument("--out", type=Path, required=True, metavar="DIR")
+    phantom.add_argument("--seed", type=int, default=1, metavar="N")
+
+
+def _overrides(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("values that replace what the files say (each becomes a finding)")
+    group.add_argument("--activity", type=float, metavar="MBQ", help="activity that reached the patient, MBq")
+    group.add_argument(
+        "--injected-at", metavar="TIME", help="time of the injection, ISO 8601 (2026-03-01T09:30)"
+    )
+    group.add_argument("--nuclide", metavar="NAME", help="for example Lu-177")
+    group.add_argument("--camera-factor", type=float, metavar="CPS_PER_MBQ", help="for SPECT in counts")
+    group.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="JSON with these and more (see the user guide)"
+    )
+
+
+def _study(table) -> None:
+    inspect = _command(
+        table, "inspect", commands.inspect, "what is in these files, each value with its source"
+    )
+    inspect.add_argument("path", type=Path, metavar="PATH")
+    inspect.add_argument("--json", action="store_true", help="as JSON on stdout")
+    _overrides(inspect)
+    run = _command(table, "run", commands.run, "from a folder of DICOM to absorbed dose and a report")
+    run.add_argument("path", type=Path, metavar="PATH")
+    run.add_argument("--out", type=Path, required=True, metavar="DIR")
+    run.add_argument("--settings", type=Path, metavar="FILE", help="JSON with the settings of the steps")
+    run.add_argument("--engine", action="append", metavar="NAME", help="dose engine, may be repeated")
+    run.add_argument("--voi", action="append", type=Path, metavar="FILE", help="RTSTRUCT, SEG or label map")
+    _overrides(run)
+
+
+def _single_steps(table) -> None:
+    dose = _command(table, "dose", commands.dose, "absorbed dose of a map of time-integrated activity")
+    dose.add_argument("--tia", type=Path, required=True, metavar="FILE", help="MBq h per mL")
+    anatomy = dose.add_mutually_exclusive_group(required=True)
+    anatomy.add_argument("--ct", type=Path, metavar="FILE", help="Hounsfield units")
+    anatomy.add_argument("--density", type=Path, metavar="FILE", help="g/cm3")
+    dose.add_argument("--material", type=Path, metavar="FILE", help="tissue indices, with --density")
+    dose.add_argument("--engine", default="vsv", metavar="NAME", help="default: vsv")
+    dose.add_argument("--nuclide", default="Lu-177", metavar="NAME")
+    dose.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="dose in Gy; its record beside it"
+    )
+    dose.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the engine"
+    )
+    segment = _command(table, "segment", commands.segment, "organs and lesions on CT and SPECT")
+    segment.add_argument("--ct", type=Path, required=True, metavar="FILE")
+    segment.add_argument("--spect", type=Path, metavar="FILE")
+    segment.add_argument("--out", type=Path, required=True, metavar="FILE", help="label map; names beside it")
+    segment.add_argument("--backend", metavar="NAME")
+    segment.add_argument("--structure", action="append", metavar="NAME", help="may be repeated")
+
+
+def _quality(table) -> None:
+    validate = _command(table, "validate", commands.validate, "measure the figures of docs/validation again")
+    validate.add_argument("--out", type=Path, default=Path("validation"), metavar="DIR")
+    validate.add_argument("--topic", action="append", metavar="NAME", help="only this topic, may be repeated")
+    validate.add_argument("--quick", action="store_true", help="fewer cases, larger uncertainty")
+    benchmark = _command(table, "benchmark", commands.benchmark, "speed and memory on this machine")
+    benchmark.add_argument("--out", type=Path, metavar="FILE", help="as JSON")
+    benchmark.add_argument("--quick", action="store_true")
+    engines = _command(
+        table, "engines", commands.engines, "which dose engines are installed, and why others are not"
+    )
+    engines.add_argument("--json", action="store_true")

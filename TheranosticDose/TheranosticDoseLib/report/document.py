@@ -1,0 +1,155 @@
+"""``results.json``: the contract with tools outside the program."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib import DISCLAIMER, __version__
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.files import plain
+from TheranosticDoseLib.geometry import total_activity_mbq
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.workflow.results import Results, VoiResult
+
+SCHEMA = "theranostic-dose/results/1"
+
+
+def results_document(results: Results) -> dict[str, Any]:
+    """Return ``results.json`` as a dictionary of JSON's own types.
+
+    Parameters
+    ----------
+    results : Results
+        Of :func:`TheranosticDoseLib.workflow.run`.
+
+    Returns
+    -------
+    dict
+        To the schema ``Resources/Schemas/results.schema.json``.
+    """
+    study, registered = results.study, results.registered
+    administration = study.administration
+    document = {
+        "schema": SCHEMA,
+        "software": {
+            "name": "theranostic-dosimetry",
+            "version": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": _package_versions(),
+        },
+        "disclaimer": DISCLAIMER,
+        "patient_id": study.patient_id,
+        "inputs": study.inputs,
+        "administration": {
+            "nuclide": administration.nuclide,
+            "activity_mbq": administration.activity_mbq,
+            "datetime": administration.datetime,
+            "radiopharmaceutical": administration.radiopharmaceutical,
+            "residual_mbq": administration.residual_mbq,
+            "relative_uncertainty": administration.relative_uncertainty,
+        },
+        "reference": registered.reference,
+        "time_points": [
+            {
+                "label": acquisition.label,
+                "time_h": acquisition.time_h,
+                "datetime": acquisition.datetime,
+                "duration_s": acquisition.duration_s,
+                "total_activity_mbq": total_activity_mbq(acquisition.spect),
+                "corrections": [vars(correction) for correction in acquisition.corrections],
+            }
+            for acquisition in study.acquisitions
+        ],
+        "registration": [_registration(quality) for quality in registered.quality],
+        "vois": [_voi(result) for result in results.vois],
+        "engines": {name: _engine(dose.record) for name, dose in results.doses.items()},
+        "findings": [finding.to_dict() for finding in results.findings],
+        "timings_s": results.timings_s,
+        "settings": {**results.settings.to_dict(), "engines": list(results.doses)},
+    }
+    if results.comparison is not None:
+        document["comparison"] = results.comparison.to_dict()
+    return plain(document)
+
+
+def validate_document(document: dict[str, Any]) -> None:
+    """Raise :class:`InputError` with the place and the reason where a document is not to the schema."""
+    import jsonschema
+    from DoseSegmentationLib.resources import resource_path
+
+    schema = json.loads(resource_path("Schemas", "results.schema.json").read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(document))
+    if error is not None:
+        raise InputError(f"results.json is not to its schema at {error.json_path}: {error.message[:200]}")
+
+
+def _registration(quality: dict[str, Any]) -> dict[str, Any]:
+    head = ("from", "to", "method")
+    rest = {key: value for key, value in quality.items() if key not in head}
+    return {**{key: quality[key] for key in head}, "quality": rest}
+
+
+def _voi(result: VoiResult) -> dict[str, Any]:
+    fit = result.fit
+    tia = fit.tia_mbq_h if fit else 0.0
+    relative = math.hypot(fit.u_tia_mbq_h / tia, result.common_rel_u) if fit and tia > 0 else None
+    return {
+        "name": result.name,
+        "code": result.voi.code,
+        "kind": result.voi.kind,
+        "origin": result.voi.origin,
+        "volume_ml": result.volume_ml,
+        "mass_g": result.mass_g,
+        "activity_mbq": result.activity_mbq,
+        "u_activity_mbq": result.u_activity_mbq,
+        "recovery": result.recovery,
+        "fit": fit.to_dict() if fit else None,
+        "tia_mbq_h": tia,
+        "tia_rel_u": relative,
+        "dose": {engine: _dose(result, engine) for engine in result.dvh},
+        "bed_gy": result.bed_gy,
+        "eqd2_gy": result.eqd2_gy,
+        "radiobiology": result.radiobiology,
+        "uncertainty": result.uncertainty,
+    }
+
+
+def _dose(result: VoiResult, engine: str) -> dict[str, Any]:
+    """The DVH summary; ``u_mean_gy`` is the whole budget where there is one, else the statistics alone."""
+    dvh = result.dvh[engine]
+    budget = result.uncertainty.get(engine, {})
+    values = {"u_mean_gy": None, **dvh.to_dict(result.levels_gy)}
+    if dvh.u_mean_gy is not None:
+        values["u_mean_statistical_gy"] = dvh.u_mean_gy
+    if "total_rel_u" in budget:
+        values["u_mean_gy"] = budget["total_rel_u"] * dvh.mean_gy
+    return values
+
+
+def _engine(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run, with the four entries of the contract always there."""
+    rest = {key: value for key, value in record.items() if key not in ("findings",)}
+    return {
+        **rest,
+        "seconds": float(record["seconds"]),
+        "histories": record.get("histories"),
+        "device": str(record.get("device", "cpu")),
+        "version": str(record["version"]),
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    from importlib import metadata
+
+    found = {}
+    for name in ("numpy", "scipy", "SimpleITK", "pydicom", "highdicom", "numba", "torch", "monai"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

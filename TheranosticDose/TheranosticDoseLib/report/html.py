@@ -1,0 +1,89 @@
+"""The report as one HTML page that needs no network."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.report import pictures, plots
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.workflow.results import Results
+
+SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
+
+
+def html_report(results: Results, document: dict[str, Any], truth: dict[str, Any] | None = None) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    results : Results
+    document : dict
+        Of :func:`results_document`; every number of the page comes from it.
+    truth : dict, optional
+        Table of truth against result of a virtual patient (``demo``).
+    """
+    import jinja2
+    from DoseSegmentationLib.resources import resource_path
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource_path("Report")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    first = next(iter(results.doses))
+    figures = {
+        "activity": plots.time_activity_figure(results),
+        "dvh": plots.dvh_figure(results),
+        "budget": plots.budget_figure(results, first),
+    }
+    return environment.get_template("report.html.j2").render(
+        document=document,
+        findings=sorted(document["findings"], key=lambda f: SEVERITY_ORDER.index(f["severity"])),
+        engines=list(results.doses),
+        first=first,
+        plots={name: _plot(figure, name) for name, figure in figures.items() if figure is not None},
+        pictures=_pictures(results),
+        comparison=results.comparison.html() if results.comparison is not None else "",
+        plotly_js=get_plotlyjs(),
+        truth=truth,
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, without an exponent where it can be; a dash for none."""
+    if value is None:
+        return "\N{EN DASH}"
+    if value == 0:
+        return "0"
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.{digits - 1}e}"
+    return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 else f"{value:.{digits - 1}e}"
+
+
+def _plot(figure: Any, name: str) -> str:
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"plot-{name}",
+        config={"displaylogo": False, "responsive": True},
+    )
+
+
+def _pictures(results: Results) -> list[dict[str, str]]:
+    """Title and data URI of each picture."""
+    from TheranosticDoseLib.registration.pictures import quality_pictures
+
+    shown = [("SPECT on the reference grid", pictures.projections(results))]
+    shown += [(f"Absorbed dose, {engine}", pictures.fusion(results, engine)) for engine in results.doses]
+    for acquisition in results.study.acquisitions:
+        if acquisition.label != results.registered.reference:
+            for title, data in quality_pictures(results.registered, acquisition.label).items():
+                shown.append((f"Registration of {acquisition.label}: {title}", data))
+    return [
+        {"title": title, "uri": "data:image/png;base64," + base64.b64encode(data).decode("ascii")}
+        for title, data in shown
+    ]

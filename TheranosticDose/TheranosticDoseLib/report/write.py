@@ -1,0 +1,88 @@
+"""The result folder: everything, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.files import staged, to_json, write_image
+from TheranosticDoseLib.progress import Progress, report
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.workflow.results import Results
+
+
+def write_results(
+    results: Results, out: Path, progress: Progress | None = None, truth: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write the result folder.
+
+    ``results.json``, ``report.html``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``,
+    ``dose_ENGINE.nii.gz`` and its ``_u``, ``density.nii.gz``, ``vois.seg.nrrd``-like label map).
+    An earlier result in ``out`` is kept under ``earlier``.
+
+    Parameters
+    ----------
+    results : Results
+    out : Path
+    progress : callable, optional
+    truth : dict, optional
+        Table of truth against result, shown in the page.
+
+    Returns
+    -------
+    dict
+        The document written to ``results.json``.
+    """
+    from TheranosticDoseLib.report import tables
+    from TheranosticDoseLib.report.document import results_document, validate_document
+    from TheranosticDoseLib.report.html import html_report
+
+    document = results_document(results)
+    validate_document(document)
+    with staged(Path(out)) as folder:
+        report(progress, 0.1, "Writing images")
+        _write_images(results, folder / "images")
+        report(progress, 0.5, "Writing tables and the page")
+        (folder / "tables").mkdir()
+        contents = {
+            "dose.csv": tables.dose_table(document),
+            "activity.csv": tables.activity_table(document),
+            "dvh.csv": tables.dvh_table(results),
+            "findings.csv": tables.findings_table(document),
+        }
+        for name, text in contents.items():
+            (folder / "tables" / name).write_text(text, encoding="utf-8", newline="")
+        (folder / "report.html").write_text(html_report(results, document, truth), encoding="utf-8")
+        (folder / "results.json").write_text(to_json(document), encoding="utf-8")
+    return document
+
+
+def _write_images(results: Results, folder: Path) -> None:
+    write_image(results.tia, folder / "tia.nii.gz")
+    write_image(results.anatomy.density, folder / "density.nii.gz")
+    for engine, result in results.doses.items():
+        write_image(result.dose, folder / f"dose_{engine}.nii.gz")
+        if result.uncertainty is not None:
+            write_image(result.uncertainty, folder / f"dose_{engine}_u.nii.gz")
+    labels, names = label_map(results)
+    write_image(labels, folder / "vois.nii.gz")
+    (folder / "vois.json").write_text(to_json({"labels": names}), encoding="utf-8")
+
+
+def label_map(results: Results) -> tuple[sitk.Image, dict[str, int]]:
+    """Return the VOIs as one label map on the dose grid; where they overlap, the smaller one shows."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.geometry import array_of
+
+    array = np.zeros(results.tia.GetSize()[::-1], np.uint16)
+    names = {result.name: number for number, result in enumerate(results.vois, start=1)}
+    for result in sorted(results.vois, key=lambda r: -r.volume_ml):
+        array[np.asarray(array_of(result.voi.weights)) >= 0.5] = names[result.name]
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(results.tia)
+    return image, names

@@ -1,0 +1,202 @@
+"""From a folder of files to results, in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from TheranosticDoseLib.errors import InputError, SettingsError
+from TheranosticDoseLib.findings import Finding
+from TheranosticDoseLib.progress import Progress, part_of, report
+from TheranosticDoseLib.workflow import steps
+from TheranosticDoseLib.workflow.results import Results
+from TheranosticDoseLib.workflow.settings import RunSettings
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.dicom_io import Overrides
+    from TheranosticDoseLib.dose import DoseResult
+    from TheranosticDoseLib.study import Study, Voi
+
+DEFAULT_ENGINES = ("vsv_density",)
+
+
+class _Clock:
+    """Wall time of each step."""
+
+    def __init__(self) -> None:
+        self.timings_s: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - started
+
+
+def run(
+    path: str | Path,
+    out: str | Path,
+    settings: RunSettings | None = None,
+    engines: Sequence[str] = DEFAULT_ENGINES,
+    voi_files: Sequence[str | Path] = (),
+    overrides: Overrides | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Read a study, compute everything and write the result folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of DICOM, or images with a manifest.
+    out : str or Path
+        Result folder: ``results.json``, ``report.html``, tables and images.  Made whole or not at all;
+        an earlier result there is kept under ``earlier``.
+    settings : RunSettings, optional
+    engines : sequence of str
+        Dose engines, the first is the one that BED is computed from.
+    voi_files : sequence of Path
+        RTSTRUCT, SEG or label maps beside those in ``path``.
+    overrides : Overrides, optional
+        Values that replace or add to what the files say.
+    progress : callable, optional
+        ``progress(fraction, message) -> bool``; ``False`` cancels.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    TheranosticDoseError
+        With one sentence for the user; nothing was written then.
+    """
+    from TheranosticDoseLib.dicom_io import load_study, load_voi_file
+    from TheranosticDoseLib.report import write_results
+
+    check_engines(engines)
+    started = time.perf_counter()
+    study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
+    for file in voi_files:
+        study = dataclasses.replace(study, vois=study.vois + tuple(load_voi_file(file, study)))
+    loaded = time.perf_counter() - started
+    results = evaluate(study, settings, engines, part_of(progress, 0.15, 0.9))
+    results = dataclasses.replace(results, timings_s={"load": loaded, **results.timings_s})
+    report(progress, 0.9, "Writing the report")
+    write_results(results, Path(out), part_of(progress, 0.9, 1.0))
+    report(progress, 1.0, "Done")
+    return results
+
+
+def evaluate(
+    study: Study,
+    settings: RunSettings | None = None,
+    engines: Sequence[str] = DEFAULT_ENGINES,
+    progress: Progress | None = None,
+) -> Results:
+    """Compute everything about a study, in memory; parameters as in :func:`run`."""
+    from TheranosticDoseLib.quantification import quantify
+    from TheranosticDoseLib.registration import register
+
+    settings = RunSettings() if settings is None else settings
+    check_engines(engines)
+    clock = _Clock()
+    with clock.step("quantify"):
+        study = quantify(study, settings.quantification, part_of(progress, 0.0, 0.05))
+    with clock.step("register"):
+        registered = register(study, settings.registration, part_of(progress, 0.05, 0.45))
+    with clock.step("vois"):
+        vois, findings = _vois(registered, settings)
+        anatomy = steps.anatomy_of(registered)
+    with clock.step("fit"):
+        report(progress, 0.5, "Fitting the curves of the VOIs")
+        results = steps.voi_results(registered, vois, anatomy, settings)
+        voxels = steps.voxel_fit(registered, settings, part_of(progress, 0.5, 0.6))
+        tia, scaled = steps.tia_map(voxels, results, settings)
+    with clock.step("dose"):
+        nuclide = study.administration.nuclide
+        dose = steps.doses(tia, anatomy, nuclide, tuple(engines), settings, part_of(progress, 0.6, 0.95))
+    with clock.step("evaluate"):
+        results = tuple(steps.with_dose(result, dose) for result in results)
+        comparison = _compared(dose, vois, settings)
+    findings = (*registered.findings, *findings, *voxels.findings, *scaled, *_engine_findings(dose))
+    return Results(
+        study=study,
+        registered=registered,
+        anatomy=anatomy,
+        tia=tia,
+        voxel_fit=voxels,
+        vois=results,
+        doses=dose,
+        comparison=comparison,
+        findings=_unique((*study.findings, *findings, *_fit_findings(results))),
+        timings_s=clock.timings_s,
+        settings=settings,
+    )
+
+
+def check_engines(engines: Sequence[str]) -> None:
+    """Raise before any work where an engine is unknown or not installed."""
+    from TheranosticDoseLib.dose import engines as known
+    from TheranosticDoseLib.errors import EngineUnavailableError
+
+    listed = known()
+    for engine in engines:
+        if engine not in listed:
+            raise SettingsError(f"There is no dose engine {engine!r}; known: {', '.join(listed)}.")
+        if not listed[engine]["available"]:
+            raise EngineUnavailableError(listed[engine]["reason"])
+    if not engines or len(set(engines)) != len(engines):
+        raise SettingsError("Name at least one dose engine, and each only once.")
+
+
+def _vois(registered, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:
+    """Return the VOIs on the dose grid, the body outline added where there is none."""
+    from TheranosticDoseLib.voi_tools import body_voi, vois_on_reference
+
+    vois, findings = vois_on_reference(registered)
+    if settings.body_voi and not any(voi.kind == "body" for voi in vois):
+        with contextlib.suppress(InputError):
+            vois += (body_voi(registered),)
+    if all(voi.kind == "body" for voi in vois):
+        finding = Finding(
+            "missing",
+            "vois",
+            "No organ or lesion was outlined; only the body as a whole is reported.",
+            remedy="Add an RTSTRUCT, a SEG or a label map (--voi), or segment first.",
+        )
+        findings = (*findings, finding)
+    return vois, tuple(findings)
+
+
+def _compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunSettings):
+    """Compare the engines where there are several."""
+    if not settings.compare or len(dose) < 2:
+        return None
+    from TheranosticDoseLib.comparison import compare_doses
+
+    return compare_doses(dose, vois)
+
+
+def _engine_findings(dose: dict[str, DoseResult]) -> list[Finding]:
+    return [Finding(**finding) for result in dose.values() for finding in result.record.get("findings", [])]
+
+
+def _fit_findings(results) -> list[Finding]:
+    """The findings of each VOI's curve, with the VOI's name in front."""
+    return [
+        dataclasses.replace(
+            finding, field=f"voi[{result.name}].{finding.field}", message=f"{result.name}: {finding.message}"
+        )
+        for result in results
+        if result.fit is not None
+        for finding in result.fit.findings
+    ]
+
+
+def _unique(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Drop what two engines or steps said in the same words."""
+    return tuple({(f.severity, f.field, f.message): f for f in findings}.values())

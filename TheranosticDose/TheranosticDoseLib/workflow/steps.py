@@ -1,0 +1,203 @@
+"""The steps of a run that join rooms: VOI activities, the TIA map, doses and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from TheranosticDoseLib.findings import Finding
+from TheranosticDoseLib.geometry import array_of, image_like, voxel_volume_ml
+from TheranosticDoseLib.progress import Progress, part_of
+from TheranosticDoseLib.workflow.results import VoiResult
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.dose import Anatomy, DoseResult
+    from TheranosticDoseLib.dvh import Dvh
+    from TheranosticDoseLib.registration import RegisteredStudy
+    from TheranosticDoseLib.study import Voi
+    from TheranosticDoseLib.time_activity import CurveFit, FitSettings, VoxelFit
+    from TheranosticDoseLib.workflow.settings import RunSettings
+
+NOT_SCALED = ("body", "other")
+"""Kinds of VOI that do not scale the TIA map: they hold organs of their own recovery."""
+
+
+def anatomy_of(registered: RegisteredStudy) -> Anatomy:
+    """Return density and tissue on the dose grid: from the CT of the reference, else water with a finding."""
+    from TheranosticDoseLib.dose import Anatomy
+
+    if registered.ct is None:
+        return Anatomy.water(registered.grid)
+    acquisition = registered.study.acquisition(registered.reference)
+    return Anatomy.from_ct(acquisition.ct).on_grid(registered.grid)
+
+
+def voi_results(
+    registered: RegisteredStudy, vois: tuple[Voi, ...], anatomy: Anatomy, settings: RunSettings
+) -> tuple[VoiResult, ...]:
+    """Measure the activity of each VOI at each time point, correct it for recovery and fit the curve.
+
+    Parameters
+    ----------
+    registered : RegisteredStudy
+    vois : tuple of Voi
+        Weights on the dose grid.
+    anatomy : Anatomy
+        On the dose grid.
+    settings : RunSettings
+
+    Returns
+    -------
+    tuple of VoiResult
+        Without dose.
+    """
+    from TheranosticDoseLib.nuclides import nuclide
+    from TheranosticDoseLib.quantification import recovery_factors
+    from TheranosticDoseLib.voi_tools import activity_in_voi
+
+    half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
+    times = registered.study.time_h
+    factors = [recovery_factors(spect, vois, settings.quantification) for spect in registered.spect]
+    mass_g = anatomy.mass_g()
+    results = []
+    for voi in vois:
+        measured = [activity_in_voi(spect, voi.weights) for spect in registered.spect]
+        recovery = tuple(float(factor[voi.name][0]) for factor in factors)
+        activity = tuple(a / r for a, r in zip(measured, recovery, strict=True))
+        weights = np.asarray(array_of(voi.weights), np.float64)
+        u_activity = tuple(settings.fit.relative_uncertainty * abs(a) for a in activity)
+        results.append(
+            VoiResult(
+                voi=voi,
+                volume_ml=float(weights.sum()) * voxel_volume_ml(voi.weights),
+                mass_g=float(np.sum(weights * mass_g)),
+                activity_mbq=activity,
+                u_activity_mbq=u_activity,
+                recovery=recovery,
+                common_rel_u=float(np.mean([factor[voi.name][1] for factor in factors])),
+                fit=fit_voi(times, activity, u_activity, half_life_h, settings.fit),
+                levels_gy=settings.dvh_levels_gy,
+            )
+        )
+    return tuple(results)
+
+
+def fit_voi(
+    time_h: tuple[float, ...],
+    activity_mbq: tuple[float, ...],
+    u_activity_mbq: tuple[float, ...],
+    half_life_h: float,
+    settings: FitSettings,
+) -> CurveFit | None:
+    """Fit the curve of one VOI; ``None`` where no time point has activity."""
+    from TheranosticDoseLib.time_activity import fit_curve
+
+    if max(activity_mbq) <= 0:
+        return None
+    positive = [max(a, 0.0) for a in activity_mbq]
+    return fit_curve(time_h, positive, u_activity_mbq, half_life_h=half_life_h, settings=settings)
+
+
+def voxel_fit(registered: RegisteredStudy, settings: RunSettings, progress: Progress | None) -> VoxelFit:
+    """Fit every voxel of the registered scans."""
+    from TheranosticDoseLib.nuclides import nuclide
+    from TheranosticDoseLib.time_activity import fit_voxels
+
+    return fit_voxels(
+        registered.study.time_h,
+        list(registered.spect),
+        half_life_h=nuclide(registered.study.administration.nuclide).half_life_h,
+        settings=settings.fit,
+        progress=progress,
+    )
+
+
+def tia_map(
+    voxels: VoxelFit, vois: tuple[VoiResult, ...], settings: RunSettings
+) -> tuple[sitk.Image, tuple[Finding, ...]]:
+    """Return the map that the dose is computed from, MBq h per mL.
+
+    With ``tia_map="voi"`` the voxel-wise map is scaled within each VOI so that it adds up to the
+    VOI's own time-integrated activity.  A voxel shared by several VOIs takes their mean factor by weight; a
+    voxel partly inside takes that part of the correction.  The factors are a finding, never silent.
+    """
+    array = np.maximum(np.asarray(array_of(voxels.tia_mbq_h_ml), np.float64), 0.0)
+    if settings.tia_map == "voxel":
+        return image_like(array, voxels.tia_mbq_h_ml), ()
+    volume_ml = voxel_volume_ml(voxels.tia_mbq_h_ml)
+    change, covered = np.zeros_like(array), np.zeros_like(array)
+    factors = {}
+    for result in vois:
+        if result.fit is None or result.voi.kind in NOT_SCALED:
+            continue
+        weights = np.asarray(array_of(result.voi.weights), np.float64)
+        inside = float(np.sum(weights * array)) * volume_ml
+        if inside <= 0:
+            continue
+        factors[result.name] = result.fit.tia_mbq_h / inside
+        change += weights * (factors[result.name] - 1.0)
+        covered += weights
+    scaled = array * (1.0 + change / np.maximum(covered, 1.0))
+    before, after = array.sum() * volume_ml, scaled.sum() * volume_ml
+    finding = Finding(
+        "info",
+        "tia.scaled_to_vois",
+        f"The voxel-wise TIA map was scaled within {len(factors)} VOIs to their own time-integrated activity "
+        f"(recovery and curve fit of the VOI); its total went from {before:.5g} to {after:.5g} MBq h.",
+        value={"factors": factors, "total_before_mbq_h": before, "total_after_mbq_h": after},
+        source="settings: tia_map",
+        remedy="Set tia_map to 'voxel' for the map as measured.",
+    )
+    return image_like(scaled, voxels.tia_mbq_h_ml), (finding,)
+
+
+def doses(
+    tia: sitk.Image,
+    anatomy: Anatomy,
+    nuclide: str,
+    engines: tuple[str, ...],
+    settings: RunSettings,
+    progress: Progress | None,
+) -> dict[str, DoseResult]:
+    """Run the engines one after the other."""
+    from TheranosticDoseLib.dose import absorbed_dose
+
+    results = {}
+    for number, engine in enumerate(engines):
+        part = part_of(progress, number / len(engines), (number + 1) / len(engines))
+        chosen = settings.engine_settings.get(engine, {})
+        results[engine] = absorbed_dose(tia, anatomy, engine, nuclide, part, **chosen)
+    return results
+
+
+def with_dose(result: VoiResult, doses: dict[str, DoseResult]) -> VoiResult:
+    """Return the VOI's result with its DVH for every engine, BED and EQD2 (of the first engine)."""
+    from TheranosticDoseLib.dvh import dose_volume_histogram
+
+    dvhs = {
+        engine: dose_volume_histogram(dose.dose, result.voi.weights, dose.uncertainty)
+        for engine, dose in doses.items()
+    }
+    if not dvhs:
+        return result
+    return dataclasses.replace(result, dvh=dvhs, **_radiobiology(result, next(iter(dvhs.values()))))
+
+
+def _radiobiology(result: VoiResult, dvh: Dvh) -> dict[str, Any]:
+    """BED and EQD2 of the mean dose with the time course of the VOI's curve."""
+    from TheranosticDoseLib import radiobiology
+
+    biology = radiobiology.biology_of(result.name, result.voi.kind)
+    used = {**biology.to_dict(), "limits": radiobiology.limits_of(biology.tissue)}
+    if result.fit is None or result.fit.tia_mbq_h <= 0:
+        return {"radiobiology": used}
+    bed = radiobiology.bed(dvh.mean_gy, result.fit, biology.alpha_beta_gy, biology.repair_half_time_h)
+    return {
+        "bed_gy": float(bed),
+        "eqd2_gy": float(radiobiology.eqd2(bed, biology.alpha_beta_gy)),
+        "radiobiology": used,
+    }
