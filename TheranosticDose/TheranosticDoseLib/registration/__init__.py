@@ -4,8 +4,9 @@ CT to CT with the SPECT following (they share a frame of reference), or SPECT to
 is no CT.  A transform maps points of the reference to points of the moving scan.
 """
 
+from TheranosticDoseLib.registration.fields import inverse_transform
 from TheranosticDoseLib.registration.result import RegisteredStudy
 from TheranosticDoseLib.registration.run import register
 from TheranosticDoseLib.registration.settings import RegistrationSettings
 
-__all__ = ["RegisteredStudy", "RegistrationSettings", "register"]
+__all__ = ["RegisteredStudy", "RegistrationSettings", "inverse_transform", "register"]

@@ -41,14 +41,28 @@ def deformable_field(
     moved = sitk.Resample(moving.value, grid, rigid, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     seen = sitk.Resample(moving.valid, grid, rigid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     overlap = (sitk.GetArrayViewFromImage(fixed.valid) > 0) & (sitk.GetArrayViewFromImage(seen) > 0)
-    first, second = fill_outside(fixed.value, moved, overlap)
+    box = _box(fixed, moving, rigid)
+    first, second = (image[box] for image in fill_outside(fixed.value, moved, overlap))
     field = None
     for level, count in enumerate(iterations):
         report(progress, level / len(iterations), "Deformable registration")
         factor = 2 ** (len(iterations) - 1 - level)
         field = _level(first, second, field, factor, count, smoothing_mm)
-    field = sitk.Resample(field, grid, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkVectorFloat64)
-    return without_folding(field)
+    return without_folding(_resample_field(field, grid))
+
+
+def _box(fixed: Prepared, moving: Prepared, rigid: sitk.Transform, margin: int = 5) -> tuple[slice, ...]:
+    """Return the slices (x, y, z) of the box around both bodies; the air beyond it says nothing."""
+    import SimpleITK as sitk
+
+    there = sitk.Resample(moving.body, fixed.value, rigid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    both = sitk.GetArrayFromImage(sitk.Or(fixed.body, there)) > 0
+    box = []
+    for axis in (2, 1, 0):
+        where = np.flatnonzero(both.any(axis=tuple(i for i in range(3) if i != axis)))
+        low, high = (where[0], where[-1]) if where.size else (0, both.shape[axis] - 1)
+        box.append(slice(int(max(0, low - margin)), int(min(both.shape[axis], high + margin + 1))))
+    return tuple(box)
 
 
 def _level(first, second, field, factor, count, smoothing_mm):
@@ -100,11 +114,3 @@ def field_transform(rigid: sitk.Transform, field: sitk.Image) -> sitk.Transform:
 
     displacement = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
     return sitk.CompositeTransform([rigid, displacement])
-
-
-def displacement_statistics(field: sitk.Image, body: np.ndarray) -> tuple[float, float]:
-    """Return mean and maximum length of the displacement within the body, mm."""
-    import SimpleITK as sitk
-
-    length = np.linalg.norm(sitk.GetArrayViewFromImage(field), axis=-1)[body]
-    return (float(length.mean()), float(length.max())) if length.size else (0.0, 0.0)

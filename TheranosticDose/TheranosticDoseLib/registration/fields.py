@@ -88,3 +88,22 @@ def vector_like(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
     image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=np.float64), isVector=True)
     image.CopyInformation(grid)
     return image
+
+
+def inverse_transform(transform: sitk.Transform) -> sitk.Transform:
+    """Return the inverse of a transform of ``register``: points of the moving scan to the reference.
+
+    Parameters
+    ----------
+    transform : SimpleITK.Transform
+        Identity, rigid, or rigid after a displacement field.
+    """
+    import SimpleITK as sitk
+
+    if transform.GetTransformEnum() != sitk.sitkComposite:
+        return transform.GetInverse()
+    parts = sitk.CompositeTransform(transform)
+    rigid, displacement = parts.GetNthTransform(0), parts.GetNthTransform(1)
+    field = sitk.DisplacementFieldTransform(displacement).GetDisplacementField()
+    inverse = sitk.DisplacementFieldTransform(invert_field(field))
+    return sitk.CompositeTransform([inverse, rigid.GetInverse()])

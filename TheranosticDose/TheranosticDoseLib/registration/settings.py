@@ -50,8 +50,8 @@ class RegistrationSettings(Settings):
     mass_preserving: bool = False
     spacing_mm: float = 4.0
     spect_spacing_mm: float = 6.0
-    iterations: tuple[int, ...] = (40, 40, 30)
-    smoothing_mm: float = 6.0
+    iterations: tuple[int, ...] = (60, 30, 15)
+    smoothing_mm: float = 8.0
     spect_smoothing_mm: float = 18.0
     rigid_iterations: int = 60
     activity_tolerance: float = 0.1
