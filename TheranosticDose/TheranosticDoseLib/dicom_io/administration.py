@@ -10,7 +10,6 @@ from TheranosticDoseLib.dicom_io.clock import (
     difference_h,
     moment_of,
     parse_time,
-    start_of_series,
     zone_of,
 )
 from TheranosticDoseLib.dicom_io.journal import Journal
@@ -106,7 +105,7 @@ def _moment(series: Series, item: object) -> Moment | None:
             doubt = f"RadiopharmaceuticalStartTime says {time:%H:%M:%S}"
             return dataclasses.replace(exact, doubt=doubt)
         return exact
-    start = start_of_series(series)
+    start = series.start
     if time is None or start is None:
         return None
     moment = dt.datetime.combine(start.value.date(), time, zone_of(header.get("TimezoneOffsetFromUTC")))
@@ -277,7 +276,7 @@ def _compare_moments(moment: Moment, pool: list[Moment], journal: Journal) -> No
         whole_days = abs(gap_h / 24 - round(gap_h / 24)) * 24 < 2 / 60 and gap_h <= 14 * 24
         if gap_h < 1 / 60:
             continue
-        both = f"{moment.value:%Y-%m-%d %H:%M:%S} ({moment.source}) and {other.value:%Y-%m-%d %H:%M:%S} ({other.source})"
+        both = " and ".join(f"{one.value:%Y-%m-%d %H:%M:%S} ({one.source})" for one in (moment, other))
         if whole_days or gap_h < 1:
             why = (
                 "some cameras write the date of the scan"

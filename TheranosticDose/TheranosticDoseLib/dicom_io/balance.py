@@ -17,7 +17,7 @@ _TOO_MUCH, _IMPOSSIBLE, _TOO_LITTLE = 1.10, 2.0, 0.005
 def expected_mbq(given: Administration, time_h: float) -> float | None:
     """Return the administered activity after physical decay alone, MBq."""
     half_life = half_life_s(given.nuclide)
-    if given.activity_mbq is None or half_life is None:
+    if given.activity_mbq is None or half_life is None or time_h != time_h:
         return None
     return given.activity_mbq * math.exp(-math.log(2.0) * time_h * 3600.0 / half_life)
 
@@ -49,7 +49,7 @@ def _check_activity(acquisition: Acquisition, total: float, expected: float | No
         )
         return
     part = total / expected
-    text = f"{total:.2f} MBq in the field of view, {100 * part:.1f} % of the {expected:.2f} MBq left of the administered"
+    text = f"{total:.2f} MBq in the field of view, {100 * part:.1f} % of the {expected:.2f} MBq left of the injected"
     remedy = f"Check unit and decay_reference of {label}, and injected_activity_mbq."
     if part > _IMPOSSIBLE:
         error = UnitsError(
@@ -81,8 +81,8 @@ def _check_counts(acquisition: Acquisition, expected: float | None, journal: Jou
     as_activity = total_activity_mbq(acquisition.spect)
     text = f"{counts:.4g} counts; a camera factor turns them into activity"
     if expected is not None and acquisition.duration_s:
-        text += f" (1 % of the administered activity would mean {counts / acquisition.duration_s / (0.01 * expected):.3g}"
-        text += " counts/s/MBq)"
+        rate = counts / acquisition.duration_s / expected
+        text += f"; {rate:.3g} counts/s per MBq that is left in the whole patient"
     journal.row(SECTION, label, text, "sum of voxels")
     if expected is not None and 0.02 < as_activity / expected < _TOO_MUCH:
         message = (

@@ -141,31 +141,41 @@ def start_of_series(series: Series) -> Moment | None:
 def duration_of(series: Series) -> tuple[float | None, str, str]:
     """Return the real time of an acquisition in seconds, its source, and a doubt.
 
-    A tomographic NM object states the duration of one projection; the rotation takes
-    that times the number of projections of one detector.
+    A tomographic NM object states the duration of one stop in its rotations; the rotation
+    takes that times the number of angular views, which the standard counts per detector.
+    A duration at the top of the object that is many stops long is that of the acquisition.
     """
     dataset = series.first.dataset
-    total, source, doubt = 0.0, "", ""
-    for rotation in items_of(dataset, "RotationInformationSequence"):
-        frame_ms = number_of(rotation, "ActualFrameDuration")
-        frames = number_of(rotation, "NumberOfFramesInRotation")
-        if not frame_ms or not frames or frame_ms <= 0 or frames <= 0:
-            continue
-        views, doubt = _views_per_detector(dataset, rotation, frames)
-        total += frame_ms * views / 1000.0
-        source = (
-            series.tag("RotationInformationSequence") + ": ActualFrameDuration x NumberOfFramesInRotation"
-        )
-    if total > 0:
-        return total, source, doubt
-    frame_ms = number_of(dataset, "ActualFrameDuration")
-    if frame_ms and frame_ms > 0:
-        doubt = "may be the time of one projection" if series.kind == "NM" else ""
-        return frame_ms / 1000.0, series.tag("ActualFrameDuration"), doubt
+    rotations, source, doubt = _rotations_s(series)
+    whole = number_of(dataset, "ActualFrameDuration")
+    whole = whole / 1000.0 if whole and whole > 0 else None
+    if rotations is not None:
+        total, stop = rotations
+        if whole is None or whole < 4 * stop:
+            return total, source, doubt
+        doubt = "" if abs(whole / total - 1) < 0.05 else f"the rotations would take {total:.0f} s"
+        return whole, series.tag("ActualFrameDuration"), doubt
+    if whole is not None:
+        doubt = "may be the time of one projection" if series.kind == "NM" and whole < 120 else ""
+        return whole, series.tag("ActualFrameDuration"), doubt
     seconds = number_of(dataset, "AcquisitionDuration")
     if seconds and seconds > 0:
         return seconds, series.tag("AcquisitionDuration"), ""
     return None, "", ""
+
+
+def _rotations_s(series: Series) -> tuple[tuple[float, float] | None, str, str]:
+    """Return the duration of all rotations and of one stop in seconds, the source and a doubt."""
+    dataset = series.first.dataset
+    total, stop, doubt = 0.0, 0.0, ""
+    for rotation in items_of(dataset, "RotationInformationSequence"):
+        frame_ms = number_of(rotation, "ActualFrameDuration")
+        frames = number_of(rotation, "NumberOfFramesInRotation")
+        if frame_ms and frames and frame_ms > 0 and frames > 0:
+            views, doubt = _views_per_detector(dataset, rotation, frames)
+            total, stop = total + frame_ms * views / 1000.0, frame_ms / 1000.0
+    source = series.tag("RotationInformationSequence") + ": ActualFrameDuration x NumberOfFramesInRotation"
+    return ((total, stop) if total > 0 else None), source, doubt
 
 
 def _views_per_detector(dataset: Dataset, rotation: Dataset, frames: float) -> tuple[float, str]:

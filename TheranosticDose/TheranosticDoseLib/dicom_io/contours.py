@@ -27,42 +27,44 @@ def covered_fraction(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.n
     ndarray of shape ``shape``, float64, 0 to 1
     """
     rows, columns = shape
+    start = np.concatenate(polygons) + 0.5
+    end = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons]) + 0.5
+    low = max(int(np.floor(start[:, 1].min())), 0)
+    high = min(int(np.ceil(start[:, 1].max())), rows)
     weights = np.zeros(shape)
-    starts = np.concatenate(polygons) + 0.5
-    ends = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons]) + 0.5
-    low = max(int(np.floor(starts[:, 1].min())), 0)
-    high = min(int(np.ceil(starts[:, 1].max())), rows)
-    for row in range(low, high):
-        levels = row + (np.arange(SUBLINES) + 0.5) / SUBLINES
-        near = (np.minimum(starts[:, 1], ends[:, 1]) < row + 1) & (
-            np.maximum(starts[:, 1], ends[:, 1]) >= row
-        )
-        if not near.any():
-            continue
-        a, b = starts[near], ends[near]
-        for level in levels:
-            crossing = (a[:, 1] <= level) != (b[:, 1] <= level)
-            if crossing.any():
-                p, q = a[crossing], b[crossing]
-                x = np.sort(p[:, 0] + (level - p[:, 1]) / (q[:, 1] - p[:, 1]) * (q[:, 0] - p[:, 0]))
-                weights[row] += _line_cover(x, columns)
-    return np.clip(weights / SUBLINES, 0.0, 1.0)
+    if high <= low:
+        return weights
+    levels = low + (np.arange((high - low) * SUBLINES) + 0.5) / SUBLINES
+    line, edge = np.nonzero((start[:, 1] <= levels[:, None]) != (end[:, 1] <= levels[:, None]))
+    p, q = start[edge], end[edge]
+    x = p[:, 0] + (levels[line] - p[:, 1]) / (q[:, 1] - p[:, 1]) * (q[:, 0] - p[:, 0])
+    # Closed polygons cross each line an even number of times: sorted along the line, the
+    # interior begins at the even crossings and ends at the odd ones.
+    order = np.lexsort((x, line))
+    row, x = line[order] // SUBLINES, np.clip(x[order], 0.0, columns)
+    sign = np.tile([1.0, -1.0], x.size // 2)
+    # A beginning at x covers 1 - frac(x) of its pixel and all pixels behind it: the cumulative
+    # sum of these two terms along the row.
+    pixel = np.minimum(x.astype(int), columns)
+    flat, rest = row * (columns + 2) + pixel, x - pixel
+    size = (high - low) * (columns + 2)
+    terms = np.bincount(flat, sign * (1.0 - rest), size) + np.bincount(flat + 1, sign * rest, size)
+    cover = np.cumsum(terms.reshape(high - low, columns + 2), axis=1)[:, :columns] / SUBLINES
+    weights[low:high] = np.clip(cover, 0.0, 1.0)
+    return weights
 
 
-def _line_cover(crossings: np.ndarray, columns: int) -> np.ndarray:
-    """Return the covered length of each pixel of a line between each pair of crossings."""
-    # The antiderivative of the cover, evaluated at the pixel edges, handles all pairs at once.
-    edges = np.arange(columns + 1)
-    begin, end = crossings[0::2], crossings[1::2]
-    covered = np.clip(edges[:, None], begin[None, :], end[None, :]) - begin[None, :]
-    return np.diff(covered.sum(axis=1))
+def polygon_area(polygons: list[np.ndarray], shape: tuple[int, int], inside: float) -> float:
+    """Return the even-odd area of polygons in pixels, also where they reach out of the image.
 
-
-def polygon_area(polygons: list[np.ndarray]) -> float:
-    """Return the even-odd area of polygons in pixels, inside or outside the image."""
+    ``inside`` is the area within the image of ``shape``, which is all of it for most.
+    """
     points = np.concatenate(polygons)
-    corner = np.floor(points.min(axis=0))
-    size = np.ceil(points.max(axis=0) - corner).astype(int) + 2
+    low, high = points.min(axis=0), points.max(axis=0)
+    if low.min() >= -0.5 and high[0] <= shape[1] - 0.5 and high[1] <= shape[0] - 0.5:
+        return inside
+    corner = np.floor(low)
+    size = np.minimum(np.ceil(high - corner).astype(int) + 2, 20_000)
     return float(covered_fraction([polygon - corner for polygon in polygons], (size[1], size[0])).sum())
 
 

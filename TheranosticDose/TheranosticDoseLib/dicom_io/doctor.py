@@ -8,6 +8,7 @@ from typing import Any
 
 from TheranosticDoseLib.dicom_io.journal import Journal, Row
 from TheranosticDoseLib.dicom_io.overrides import Overrides
+from TheranosticDoseLib.dicom_io.scan import quiet_pydicom
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseLib.findings import Finding
 
@@ -94,7 +95,8 @@ def inspect_path(path: str | Path, overrides: Overrides | None = None) -> Inspec
     journal = Journal(strict=False)
     study = None
     try:
-        study = read_study(Path(path), overrides, journal)
+        with quiet_pydicom():
+            study = read_study(Path(path), overrides, journal)
     except TheranosticDoseError as error:
         journal.fail(error, "Summary", "not usable")
     errors = tuple(dict.fromkeys(str(error) for error in journal.errors))

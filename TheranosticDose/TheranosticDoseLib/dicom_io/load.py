@@ -18,11 +18,11 @@ from TheranosticDoseLib.dicom_io.administration import (
     dose_of,
 )
 from TheranosticDoseLib.dicom_io.balance import check_balance
-from TheranosticDoseLib.dicom_io.clock import Moment, difference_h, duration_of, start_of_series
+from TheranosticDoseLib.dicom_io.clock import Moment, difference_h, duration_of
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.overrides import AcquisitionOverrides, Overrides, read_sidecar
 from TheranosticDoseLib.dicom_io.pairing import pair_ct
-from TheranosticDoseLib.dicom_io.scan import Series, find_objects
+from TheranosticDoseLib.dicom_io.scan import Series, find_objects, quiet_pydicom
 from TheranosticDoseLib.dicom_io.selection import choose_series
 from TheranosticDoseLib.dicom_io.series_kinds import usable
 from TheranosticDoseLib.dicom_io.targets import Target
@@ -33,6 +33,9 @@ from TheranosticDoseLib.study import Acquisition, Administration, Correction, St
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+
+UNKNOWN_TIME = "unknown time"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,8 @@ def load_study(
         Where a value that a dose depends on is missing, contradictory or not usable;
         the text names file, tag and remedy.
     """
-    study = read_study(Path(path), overrides, Journal(strict=True), progress)
+    with quiet_pydicom():
+        study = read_study(Path(path), overrides, Journal(strict=True), progress)
     if study is None:  # a strict journal raises before
         raise InputError(f"{path}: no study could be loaded.")
     return study
@@ -83,31 +87,55 @@ def read_study(
     path: Path, overrides: Overrides | None, journal: Journal, progress: Progress | None = None
 ) -> Study | None:
     """Return the study; with a patient journal, as much of it as can be read, or ``None``."""
-    from TheranosticDoseLib.dicom_io.manifest import find_manifest
+    from TheranosticDoseLib.dicom_io import manifest
 
     overrides = overrides or Overrides()
-    manifest = find_manifest(path)
-    if manifest is not None:
-        from TheranosticDoseLib.dicom_io.manifest import read_manifest
-
-        return read_manifest(manifest, overrides, journal, progress)
+    listing = manifest.find_manifest(path)
+    if listing is not None and manifest.lists_images(listing):
+        return manifest.read_manifest(listing, overrides, journal, progress)
+    if listing is not None:
+        overrides, path = overrides.over(manifest.manifest_overrides(listing)), listing.parent
     sidecar = read_sidecar(path) if path.is_dir() else None
     if sidecar is not None:
         overrides = overrides.over(sidecar)
+    return _read_dicom(path, overrides, journal, progress)
+
+
+def _read_dicom(
+    path: Path, overrides: Overrides, journal: Journal, progress: Progress | None
+) -> Study | None:
+    """Return the study of the DICOM objects below ``path``."""
     found = find_objects(path, journal, part_of(progress, 0.0, 0.25), overrides.patient_id)
     roles = usable(found, overrides, journal)
-    spect = roles["SPECT"]
-    if not spect:
-        kinds = ", ".join(sorted({series.title for series in found})[:6])
+    if not roles["SPECT"]:
+        _tell_ct(roles["CT"], journal)
+        kinds = ", ".join(list(dict.fromkeys(series.title for series in found))[:6])
         raise InputError(f"{path}: no reconstructed SPECT (NM or PT) among {kinds}; add the SPECT series.")
-    doses = [dose_of(series) for series in spect]
+    doses = [dose_of(series) for series in roles["SPECT"]]
     nuclide = choose_nuclide(doses, overrides, journal)
-    doses = choose_series([dose for dose in doses if dose.nuclide in (None, nuclide)], journal)
+    doses = [dose for dose in doses if dose.nuclide in (None, nuclide)] or doses
+    doses = choose_series(doses, journal)
     given, injection = administration_of(doses, nuclide, overrides, journal)
     scans = _scans(doses, injection, overrides, journal)
     study = _assemble(scans, given, injection, roles, journal, part_of(progress, 0.25, 1.0))
     report(progress, 1.0, "Loaded")
     return study
+
+
+def _tell_ct(series: list[Series], journal: Journal) -> None:
+    """Write down what can be said about CTs without a SPECT."""
+    for one in series:
+        try:
+            stack = stack_of(one)
+        except TheranosticDoseError as error:
+            journal.row("CT", one.title, str(error), one.first.name, "error")
+            continue
+        journal.row("CT", one.title, grid_text(stack), one.first.name)
+
+
+def grid_text(stack: Any) -> str:
+    """Return size and spacing of a stack in words."""
+    return " x ".join(map(str, stack.size)) + " / " + " x ".join(f"{s:.4g}" for s in stack.spacing) + " mm"
 
 
 def _scans(doses: list[Dose], injection: Moment | None, overrides: Overrides, journal: Journal) -> list[Scan]:
@@ -116,14 +144,16 @@ def _scans(doses: list[Dose], injection: Moment | None, overrides: Overrides, jo
     for dose in doses:
         series = dose.series
         given = overrides.for_acquisition(series.uid)
-        start = start_of_series(series)
+        start = series.start
         if given.datetime is not None:
             start = Moment(dt.datetime.fromisoformat(given.datetime), overrides.source)
         try:
             time_h = _time_h(series, start, injection, given)
         except TheranosticDoseError as error:
-            journal.fail(error, "Times", series.title, "set time_h or injection_datetime")
-            continue
+            journal.fail(
+                error, f"Acquisition {UNKNOWN_TIME}", series.title, "set time_h or injection_datetime"
+            )
+            time_h = float("nan")
         scans.append(Scan(series, dose, start, time_h, given.label or "", given))
     scans.sort(key=lambda scan: scan.time_h)
     labels: set[str] = set()
@@ -134,7 +164,9 @@ def _scans(doses: list[Dose], injection: Moment | None, overrides: Overrides, jo
         by_label = overrides.for_acquisition(scan.series.uid, label)
         if by_label.use:
             labelled.append(dataclasses.replace(scan, label=label, given=by_label))
-    labelled = [_retimed(scan, injection, overrides) for scan in labelled]
+    labelled = [
+        _retimed(scan, injection, overrides) if scan.time_h == scan.time_h else scan for scan in labelled
+    ]
     for scan in labelled:
         _tell_time(scan, injection, overrides, journal)
     return sorted(labelled, key=lambda scan: scan.time_h)
@@ -175,6 +207,8 @@ def _time_h(
 
 def _label(time_h: float, taken: set[str]) -> str:
     """Return a short unique name such as ``24h``."""
+    if time_h != time_h:
+        return UNKNOWN_TIME
     for label in (f"{time_h:.0f}h", f"{time_h:.1f}h", f"{time_h:.2f}h"):
         if label not in taken:
             return label
@@ -205,7 +239,8 @@ def _tell_time(scan: Scan, injection: Moment | None, overrides: Overrides, journ
     journal.row(
         section, "start", start.value.isoformat(sep=" "), start.source, "doubtful" if start.doubt else "ok"
     )
-    journal.row(section, "hours after the injection", round(scan.time_h, 4), start.source)
+    if scan.time_h == scan.time_h:
+        journal.row(section, "hours after the injection", round(scan.time_h, 4), start.source)
     if start.doubt:
         text = f"{scan.label}: start at {start.value:%Y-%m-%d %H:%M:%S}; {start.doubt}."
         journal.find(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from TheranosticDoseLib.dicom_io.clock import difference_h, start_of_series
+from TheranosticDoseLib.dicom_io.clock import difference_h
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.scan import Series, numbers_of
 from TheranosticDoseLib.errors import InputError
@@ -83,7 +83,7 @@ def _given(scan: Any, candidates: list[Series], journal: Journal) -> Series | No
 
 def _gap_h(scan: Any, ct: Series) -> float:
     """Return how far SPECT and CT lie apart in time, infinite where one has no time."""
-    start = start_of_series(ct)
+    start = ct.start
     if start is None or scan.start is None:
         return float("inf")
     return abs(difference_h(start.value, scan.start.value))

@@ -167,14 +167,16 @@ def weights_of(roi: Roi, grid: sitk.Image, file: str, journal: Journal) -> sitk.
     heights = np.array(sorted(planes))
     thickness = plane_distance(heights)
     share = slab_weights(heights, thickness, slices)
-    array = np.zeros((slices, rows, columns))
+    array = np.zeros((slices, rows, columns), np.float32)
+    full = held = 0.0
     for height, parts in zip(heights, share, strict=True):
-        inside = np.flatnonzero(parts)
-        if inside.size:
-            cover = covered_fraction(planes[height], (rows, columns))
-            array[inside] += parts[inside, None, None] * cover
-    full = sum(polygon_area(polygons) for polygons in planes.values()) * thickness
-    _tell_coverage(roi, heights, thickness, array.sum() / full if full > 0 else 0.0, file, journal)
+        cover = covered_fraction(planes[height], (rows, columns))
+        area = float(cover.sum())
+        full += polygon_area(planes[height], (rows, columns), area) * thickness
+        held += area * float(parts.sum())
+        for index in np.flatnonzero(parts):
+            array[index] += parts[index] * cover
+    _tell_coverage(roi, heights, thickness, held / full if full > 0 else 0.0, file, journal)
     return image_like(np.clip(array, 0.0, 1.0), grid) if array.any() else None
 
 

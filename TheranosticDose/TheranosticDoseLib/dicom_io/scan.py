@@ -6,9 +6,12 @@ place in the file, so that the pixels are read once, later.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +76,13 @@ class Series:
                 return value
         return default
 
+    @functools.cached_property
+    def start(self) -> Any:
+        """The :class:`clock.Moment` when the acquisition started, or ``None``."""
+        from TheranosticDoseLib.dicom_io.clock import start_of_series
+
+        return start_of_series(self)
+
     @property
     def title(self) -> str:
         """Words that a user knows the series by."""
@@ -82,6 +92,14 @@ class Series:
     def tag(self, keyword: str) -> str:
         """Return "file (gggg,eeee) Keyword" for a message."""
         return f"{self.first.name} {tag_name(keyword)}"
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Silence the warnings of pydicom; what is wrong with a file is told in our words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def tag_name(keyword: str) -> str:
@@ -96,12 +114,10 @@ def value_of(dataset: Dataset | None, keyword: str, default: Any = None) -> Any:
     """Return a value, ``default`` where it is absent, empty or cannot be decoded."""
     if dataset is None:
         return default
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            value = dataset.get(keyword)
-        except Exception:  # noqa: BLE001 - pydicom raises many kinds for a corrupt element; it counts as absent
-            return default
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds for a corrupt element; it counts as absent
+        return default
     if value is None or (isinstance(value, (str, bytes)) and not str(value).strip()):
         return default
     if hasattr(value, "__len__") and len(value) == 0:
@@ -181,16 +197,14 @@ def _read_header(path: Path, name: str, journal: Journal) -> Header | None:
 
     if path.suffix.lower() in _SKIPPED_SUFFIXES:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = pydicom.dcmread(path, defer_size=LARGE)
-        except InvalidDicomError:
-            dataset = _read_without_preamble(path)
-        except Exception as error:  # noqa: BLE001 - a damaged file is reported, whatever it breaks in the parser
-            text = f"{name}: cannot be read as DICOM ({type(error).__name__}); copy the file again."
-            journal.find("warning", "files", text, source=name, section=OBJECTS, item=name, status="unusable")
-            return None
+    try:
+        dataset = pydicom.dcmread(path, defer_size=LARGE)
+    except InvalidDicomError:
+        dataset = _read_without_preamble(path)
+    except Exception as error:  # noqa: BLE001 - a damaged file is reported, whatever it breaks in the parser
+        text = f"{name}: cannot be read as DICOM ({type(error).__name__}); copy the file again."
+        journal.find("warning", "files", text, source=name, section=OBJECTS, item=name, status="unusable")
+        return None
     if dataset is None or len(dataset) == 0:
         if path.suffix.lower() in (".dcm", ".ima", ".dicom"):
             text = f"{name}: is not a DICOM file although its name says so; it was left out."
@@ -231,7 +245,7 @@ def _one_patient(headers: list[Header], journal: Journal, wanted: str | None) ->
             "give the folder of one patient, or set patient_id."
         )
         journal.fail(error, "Patient", "PatientID", "set patient_id or separate the folders")
-        return max(named.values(), key=len)
+        return headers
     if "" in groups:
         journal.find(
             "warning",
@@ -280,7 +294,7 @@ def _group(headers: list[Header]) -> list[Series]:
 
 
 def kind_of(header: Header) -> str:
-    """Return ``CT``, ``NM``, ``PT``, ``RTSTRUCT``, ``SEG``, ``RTDOSE``, ``REG``, ``PM``, or the modality in brackets."""
+    """Return one of the values of ``KINDS``, else the modality in brackets."""
     meta = getattr(header.dataset, "file_meta", {})
     uid = str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", ""))
     kind = KINDS.get(uid[len(_SOP_PREFIX) :]) if uid.startswith(_SOP_PREFIX) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from TheranosticDoseLib.dicom_io.administration import Dose
-from TheranosticDoseLib.dicom_io.clock import difference_h, start_of_series
+from TheranosticDoseLib.dicom_io.clock import difference_h
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.scan import OBJECTS, Series
 from TheranosticDoseLib.errors import InputError
@@ -27,7 +27,7 @@ def choose_series(doses: list[Dose], journal: Journal) -> list[Dose]:
 
 def _same_scan(first: Series, second: Series) -> bool:
     """Whether two series started at the same time."""
-    a, b = start_of_series(first), start_of_series(second)
+    a, b = first.start, second.start
     return a is not None and b is not None and abs(difference_h(a.value, b.value)) < _SAME_START_H
 
 

@@ -53,9 +53,7 @@ def usable(found: list[Series], overrides: Overrides, journal: Journal) -> dict[
             text = f"{series.title} was left out (use = false, {overrides.source})."
             journal.find("info", "series", text, source=overrides.source, section=OBJECTS, item=series.title)
         elif role not in roles or role == "REG":
-            what = (
-                "not an object that this program reads" if role not in roles else "listed only; not applied"
-            )
+            what = f"{storage_class(series)}; not read" if role not in roles else "listed, not applied"
             journal.row(OBJECTS, series.title, f"{count}: {what}", series.first.name, "unusable")
         elif reason:
             journal.row(OBJECTS, series.title, f"{count}: {reason}", series.first.name, "unusable")
@@ -71,3 +69,12 @@ def usable(found: list[Series], overrides: Overrides, journal: Journal) -> dict[
             journal.row(OBJECTS, series.title, count, series.first.name)
             roles[role].append(series)
     return roles
+
+
+def storage_class(series: Series) -> str:
+    """Return the name of the storage class of a series."""
+    from pydicom.uid import UID
+
+    meta = getattr(series.first.dataset, "file_meta", {})
+    uid = str(series.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", ""))
+    return UID(uid).name if uid else "an object without a storage class"

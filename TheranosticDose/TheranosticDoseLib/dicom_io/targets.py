@@ -56,3 +56,31 @@ def choose_target(
         journal.find("assumption", field, text, value=same[0].label, source=file, section="VOIs", item=name)
     first = [target for target in same if target.label == same[0].label]
     return next((target for target in first if target.kind == "CT"), first[0])
+
+
+def on_target(
+    weights: sitk.Image, target: Target, file: str, name: str, journal: Journal
+) -> sitk.Image | None:
+    """Return weights on the grid of ``target``; a part that lies outside is told, all of it gives ``None``."""
+    from TheranosticDoseLib.geometry import array_of, resample, same_grid, voxel_volume_ml
+
+    if same_grid(weights, target.image):
+        return weights
+    import SimpleITK as sitk
+
+    # One layer of zeros around the weights: the outer half voxels fade instead of being cut.
+    padded = sitk.ConstantPad(sitk.Cast(weights, sitk.sitkFloat32), [1] * 3, [1] * 3, 0.0)
+    image = sitk.Clamp(resample(padded, target.image), sitk.sitkFloat32, 0.0, 1.0)
+    before = float(array_of(weights).sum(dtype="float64")) * voxel_volume_ml(weights)
+    after = float(array_of(image).sum(dtype="float64")) * voxel_volume_ml(image)
+    if before <= 0 or after < 0.005 * before:
+        return None
+    if abs(after / before - 1) > 0.02:
+        text = (
+            f"{file}: {name!r} has {after:.2f} mL on the {target.kind} of {target.label} but {before:.2f} mL on "
+            "its own grid; part of it lies outside, or it is small against the voxels."
+        )
+        journal.find(
+            "warning", f"vois.{name}", text, value=after / before, source=file, section="VOIs", item=name
+        )
+    return image

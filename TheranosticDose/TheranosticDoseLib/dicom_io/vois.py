@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.rtstruct import vois_of_rtstruct
-from TheranosticDoseLib.dicom_io.scan import Header, Series, kind_of
+from TheranosticDoseLib.dicom_io.scan import Header, Series, kind_of, quiet_pydicom
 from TheranosticDoseLib.dicom_io.targets import Target
 from TheranosticDoseLib.errors import InputError, TheranosticDoseError
 from TheranosticDoseLib.study import Study, Voi
@@ -59,14 +58,10 @@ def _read_whole(header: Header, hashes: dict[str, str]) -> Dataset:
 
     data = header.path.read_bytes()
     hashes[header.name] = hashlib.sha256(data).hexdigest()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(BytesIO(data), force=True)
-        except Exception as error:  # noqa: BLE001 - a damaged file is named, whatever it breaks in the parser
-            raise InputError(
-                f"{header.name}: cannot be read ({type(error).__name__}); copy it again."
-            ) from None
+    try:
+        return pydicom.dcmread(BytesIO(data), force=True)
+    except Exception as error:  # noqa: BLE001 - a damaged file is named, whatever it breaks in the parser
+        raise InputError(f"{header.name}: cannot be read ({type(error).__name__}); copy it again.") from None
 
 
 def with_unique_names(vois: list[Voi]) -> list[Voi]:
@@ -119,30 +114,34 @@ def load_voi_file(path: str | Path, study: Study) -> tuple[Voi, ...]:
     InputError
         If the file holds no VOI of this study.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give an RTSTRUCT, SEG, NRRD or NIfTI.")
-    journal = Journal(strict=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = Header(path, path.name, pydicom.dcmread(path, stop_before_pixels=True))
-    except (InvalidDicomError, OSError):
-        header = None
-    except Exception as error:  # noqa: BLE001 - a damaged file is named, whatever it breaks in the parser
-        raise InputError(f"{path.name}: cannot be read as DICOM ({type(error).__name__}).") from None
-    if header is None:
-        from TheranosticDoseLib.dicom_io.labelmap import vois_of_labelmap
+    with quiet_pydicom():
+        header = _dicom_header(path)
+        if header is None:
+            from TheranosticDoseLib.dicom_io.labelmap import vois_of_labelmap
 
-        return tuple(with_unique_names(vois_of_labelmap(path, targets_of(study))))
-    kind = kind_of(header)
-    if kind not in DICOM_KINDS:
-        raise InputError(f"{path.name}: is {kind}; VOIs come from RTSTRUCT, SEG, NRRD or NIfTI.")
-    vois = vois_of_object(header, kind, targets_of(study), {}, journal)
+            return tuple(with_unique_names(vois_of_labelmap(path, targets_of(study))))
+        kind = kind_of(header)
+        if kind not in DICOM_KINDS:
+            raise InputError(f"{path.name}: is {kind}; VOIs come from RTSTRUCT, SEG, NRRD or NIfTI.")
+        journal = Journal(strict=True)
+        vois = vois_of_object(header, kind, targets_of(study), {}, journal)
     if not vois:
         reasons = " ".join(finding.message for finding in journal.findings if finding.severity == "missing")
         raise InputError(f"{path.name}: holds no VOI of this study. {reasons}".strip())
     return tuple(with_unique_names(vois))
+
+
+def _dicom_header(path: Path) -> Header | None:
+    """Return the header of a DICOM file, ``None`` where it is another kind of file."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return Header(path, path.name, pydicom.dcmread(path, stop_before_pixels=True))
+    except (InvalidDicomError, EOFError):
+        return None
+    except Exception as error:  # noqa: BLE001 - a damaged file is named, whatever it breaks in the parser
+        raise InputError(f"{path.name}: cannot be read as DICOM ({type(error).__name__}).") from None

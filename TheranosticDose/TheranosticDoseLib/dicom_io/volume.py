@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -116,7 +115,7 @@ def stack_of(series: Series) -> Stack:
     return _slices(series)
 
 
-def _plane(header: Header, *sources: object) -> Plane:
+def plane_of(header: Header, *sources: object) -> Plane:
     """Return the plane of a slice from the first of ``sources`` that has each tag."""
 
     def numbers(keyword: str, count: int) -> list[float]:
@@ -167,7 +166,7 @@ def _slices(series: Series) -> Stack:
     planes = []
     for header in series.headers:
         detector = item_of(header.dataset, "DetectorInformationSequence")
-        planes.append(_plane(header, header.dataset, detector))
+        planes.append(plane_of(header, header.dataset, detector))
     reference = planes[0]
     for header, plane in zip(series.headers, planes, strict=True):
         same_axes = np.allclose([plane.row, plane.column], [reference.row, reference.column], atol=1e-3)
@@ -330,7 +329,7 @@ def _enhanced(series: Series, frames: int) -> Stack:
         sources = []
         for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
             sources += [item_of(group, name), item_of(shared, name)]
-        planes.append(_plane(header, *sources))
+        planes.append(plane_of(header, *sources))
     heights = np.array([plane.position @ planes[0].normal for plane in planes])
     order = np.argsort(heights, kind="stable")
     notes: list[tuple[str, str]] = []
@@ -422,15 +421,13 @@ def _decoded_pixels(header: Header, data: bytes) -> np.ndarray:
     """Return pixels through the decoders of pydicom."""
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            pixels = pydicom.dcmread(BytesIO(data), force=True).pixel_array
-        except Exception as error:  # noqa: BLE001 - decoders raise many kinds; the file and the reason are named
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise InputError(
-                f"{header.name}: the pixel data cannot be decoded ({reason}); copy it again."
-            ) from None
+    try:
+        pixels = pydicom.dcmread(BytesIO(data), force=True).pixel_array
+    except Exception as error:  # noqa: BLE001 - decoders raise many kinds; the file and the reason are named
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise InputError(
+            f"{header.name}: the pixel data cannot be decoded ({reason}); copy it again."
+        ) from None
     rows, columns = shape_of(header)
     if pixels.ndim not in (2, 3) or pixels.shape[-2:] != (rows, columns):
         raise InputError(
