@@ -180,11 +180,11 @@ def _set_isotope(dataset: Dataset, tags: SeriesTags, scan: NmScan) -> None:
     )
     dataset.PatientGantryRelationshipCodeSequence = Sequence([code("F-10470", "SRT", "headfirst")])
     rotation = Dataset()
-    rotation.RotationDirection, rotation.ScanArc = "CC", "360"
-    rotation.NumberOfFramesInRotation = scan.projections
+    # Two opposite heads see the patient at once: each turns by half a circle.
+    rotation.RotationDirection, rotation.ScanArc = "CC", "180"
+    rotation.NumberOfFramesInRotation = scan.projections // 2
     rotation.AngularStep = decimal(360.0 / scan.projections)
-    # Two heads see the patient at once: each stop takes the duration over half of the projections.
-    rotation.ActualFrameDuration = round(scan.duration_s * 1000.0 / (scan.projections / 2))
+    rotation.ActualFrameDuration = round(scan.duration_s * 1000.0 / (scan.projections // 2))
     rotation.StartAngle = "0"
     dataset.NumberOfRotations = 1
     dataset.RotationInformationSequence = Sequence([rotation])

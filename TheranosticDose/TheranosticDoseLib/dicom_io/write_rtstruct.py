@@ -252,13 +252,26 @@ def _roi_contour(
         contour.ContourImageSequence = Sequence([_image_reference(referenced, index)])
         contour.ContourGeometricType = "CLOSED_PLANAR"
         contour.NumberOfContourPoints = len(points)
-        contour.ContourData = [f"{value:.3f}" for value in points.ravel()]
+        contour.add(_decimals(0x30060050, points))
         contours.append(contour)
     roi = Dataset()
     roi.ReferencedROINumber = number
     roi.ROIDisplayColor = list(COLORS[(number - 1) % len(COLORS)])
     roi.ContourSequence = Sequence(contours)
     return roi
+
+
+def _decimals(tag: int, values: np.ndarray) -> Any:
+    """Return a DS element of micrometre resolution; built directly, as checking each of a million is slow."""
+    from pydicom.dataelem import DataElement
+    from pydicom.multival import MultiValue
+
+    texts = [f"{value:.3f}" for value in values.ravel().tolist()]
+    if max(map(len, texts)) > 16:
+        raise InputError(
+            "A contour point lies more than a kilometre away from the origin; check the geometry."
+        )
+    return DataElement(tag, "DS", MultiValue(str, texts), already_converted=True)
 
 
 def _image_reference(referenced: ReferencedSeries, index: int) -> Dataset:
