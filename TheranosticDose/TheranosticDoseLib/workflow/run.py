@@ -17,9 +17,12 @@ from TheranosticDoseLib.workflow.results import Results
 from TheranosticDoseLib.workflow.settings import RunSettings
 
 if TYPE_CHECKING:
+    from TheranosticDoseLib.comparison import Comparison
     from TheranosticDoseLib.dicom_io import Overrides
     from TheranosticDoseLib.dose import DoseResult
+    from TheranosticDoseLib.registration import RegisteredStudy
     from TheranosticDoseLib.study import Study, Voi
+    from TheranosticDoseLib.workflow.results import VoiResult
 
 DEFAULT_ENGINES = ("vsv_density",)
 
@@ -153,26 +156,39 @@ def check_engines(engines: Sequence[str]) -> None:
         raise SettingsError("Name at least one dose engine, and each only once.")
 
 
-def _vois(registered, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:
+def _vois(registered: RegisteredStudy, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:
     """Return the VOIs on the dose grid, the body outline added where there is none."""
-    from TheranosticDoseLib.voi_tools import body_voi, vois_on_reference
+    from TheranosticDoseLib.voi_tools import map_vois
 
-    vois, findings = vois_on_reference(registered)
+    mapped = map_vois(registered)
+    vois = tuple(result.voi for result in mapped)
+    findings = [finding for result in mapped for finding in result.findings]
     if settings.body_voi and not any(voi.kind == "body" for voi in vois):
-        with contextlib.suppress(InputError):
-            vois += (body_voi(registered),)
+        vois += _body(registered, findings)
     if all(voi.kind == "body" for voi in vois):
-        finding = Finding(
-            "missing",
-            "vois",
-            "No organ or lesion was outlined; only the body as a whole is reported.",
-            remedy="Add an RTSTRUCT, a SEG or a label map (--voi), or segment first.",
+        findings.append(
+            Finding(
+                "missing",
+                "vois",
+                "No organ or lesion was outlined; only the body as a whole is reported.",
+                remedy="Add an RTSTRUCT, a SEG or a label map (--voi), or segment first.",
+            )
         )
-        findings = (*findings, finding)
     return vois, tuple(findings)
 
 
-def _compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunSettings):
+def _body(registered: RegisteredStudy, findings: list[Finding]) -> tuple[Voi, ...]:
+    from TheranosticDoseLib.voi_tools import body_voi
+
+    image, modality = (registered.ct, "ct") if registered.ct is not None else (registered.spect[0], "spect")
+    try:
+        return (body_voi(image, modality, name="Body"),)
+    except InputError as error:
+        findings.append(Finding("missing", "vois.Body", f"No body outline was found: {error}"))
+        return ()
+
+
+def _compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunSettings) -> Comparison | None:
     """Compare the engines where there are several."""
     if not settings.compare or len(dose) < 2:
         return None
@@ -185,7 +201,7 @@ def _engine_findings(dose: dict[str, DoseResult]) -> list[Finding]:
     return [Finding(**finding) for result in dose.values() for finding in result.record.get("findings", [])]
 
 
-def _fit_findings(results) -> list[Finding]:
+def _fit_findings(results: tuple[VoiResult, ...]) -> list[Finding]:
     """The findings of each VOI's curve, with the VOI's name in front."""
     return [
         dataclasses.replace(

@@ -57,7 +57,7 @@ def voi_results(
     """
     from TheranosticDoseLib.nuclides import nuclide
     from TheranosticDoseLib.quantification import recovery_factors
-    from TheranosticDoseLib.voi_tools import activity_in_voi
+    from TheranosticDoseLib.voi_tools import activity_per_time_point
 
     half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
     times = registered.study.time_h
@@ -65,7 +65,7 @@ def voi_results(
     mass_g = anatomy.mass_g()
     results = []
     for voi in vois:
-        measured = [activity_in_voi(spect, voi.weights) for spect in registered.spect]
+        measured = [activity for activity, _ in activity_per_time_point(registered, voi)]
         recovery = tuple(float(factor[voi.name][0]) for factor in factors)
         activity = tuple(a / r for a, r in zip(measured, recovery, strict=True))
         weights = np.asarray(array_of(voi.weights), np.float64)
