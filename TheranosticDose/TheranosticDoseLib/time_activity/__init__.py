@@ -1,0 +1,9 @@
+"""Activity over time, per region and per voxel: fits, their integral, and its uncertainty."""
+
+from __future__ import annotations
+
+from TheranosticDoseLib.time_activity.curve import CurveFit, fit_curve
+from TheranosticDoseLib.time_activity.settings import MODELS, TRAPEZOIDS, FitSettings
+from TheranosticDoseLib.time_activity.voxels import VoxelFit, fit_voxels
+
+__all__ = ["MODELS", "TRAPEZOIDS", "CurveFit", "FitSettings", "VoxelFit", "fit_curve", "fit_voxels"]

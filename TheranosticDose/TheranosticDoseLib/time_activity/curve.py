@@ -1,0 +1,416 @@
+"""Fit, selection and averaging of models for one time-activity curve.
+
+Selection follows NUKFIT (Kletting et al. 2013, doi:10.1118/1.4820367) and averaging
+Burnham & Anderson (2002): ``AICc = chi2 + 2K + 2K(K+1)/(n-K-1)``.  With the four points of a
+clinical schedule AICc is defined for two parameters only; a model that it cannot judge (K >= n-1)
+is admitted when all that it can judge contradict the data (chi2 test, p < 0.05), and then by
+``chi2 + 2K``, which is exact for known variances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.findings import Finding
+from TheranosticDoseLib.time_activity.checks import Points, checked_points, late_findings
+from TheranosticDoseLib.time_activity.models import MODEL, SLOWEST_HALF_LIFE_H, Model
+from TheranosticDoseLib.time_activity.settings import TRAPEZOIDS, FitSettings
+from TheranosticDoseLib.time_activity.solver import Prior, fit_batch
+
+_MISFIT_P = 0.05
+
+
+@dataclass(frozen=True)
+class Component:
+    """One fitted model with its weight in the result."""
+
+    model: Model
+    theta: np.ndarray
+    covariance: np.ndarray
+    chi2: float
+    aicc: float
+    weight: float
+    decay_per_h: float
+
+    def tia(self, start_h: float = 0.0) -> tuple[float, float]:
+        """Return the integral from ``start_h`` to infinity and its uncertainty (k=1)."""
+        value, gradient = self.model.integral(self.theta[None], self.decay_per_h, start_h)
+        return float(value[0]), float(_spread(gradient, self.covariance)[0])
+
+    def predict(self, time_h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the activity (T,) and its uncertainty (T,)."""
+        values, jacobian = self.model.evaluate(self.theta[None], time_h, self.decay_per_h)
+        return values[0], _spread(jacobian[0], self.covariance)
+
+    def slowest_half_life_h(self) -> float:
+        """Return the effective half-life of the slowest phase that carries activity."""
+        coefficients, rates, _ = self.model.terms(self.theta[None], self.decay_per_h)
+        carries = coefficients[0] > 1e-6 * np.max(np.abs(coefficients[0]))
+        return float(np.log(2) / np.min(rates[0][carries])) if carries.any() else float("nan")
+
+    def parameters(self) -> dict[str, float]:
+        """Return amplitudes (MBq) and effective half-lives (h) by name."""
+        coefficients, rates, _ = self.model.terms(self.theta[None], self.decay_per_h)
+        out = {}
+        for i in range(self.model.phases):
+            out[f"amplitude_{i + 1}_mbq"] = float(coefficients[0, i])
+            out[f"effective_half_life_{i + 1}_h"] = float(np.log(2) / rates[0, i])
+        if self.model.uptake:
+            out["uptake_half_life_h"] = float(np.log(2) / rates[0, -1])
+        return out
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """A fitted time-activity curve and its integral.
+
+    Attributes
+    ----------
+    model : str
+        Selected (or best-weighted) model.
+    parameters : dict
+        Amplitudes in MBq and effective half-lives in h of that model.
+    covariance : ndarray (P, P)
+        Of ``amplitude_i`` (MBq) and the logarithms of the rate steps, see ``models``.
+    tia_mbq_h, u_tia_mbq_h : float
+        Time-integrated activity from 0 to infinity and its uncertainty (k=1).
+    aicc : float
+        Of ``model``.
+    candidates : list of dict
+        ``{model, aicc, weight, tia_mbq_h, u_tia_mbq_h}`` of each candidate, best first.
+    effective_half_life_h : float
+        Of the slowest phase.
+    extrapolated_fraction : float
+        Part of the TIA after the last point.
+    residuals : ndarray (T,)
+        (measured - fitted) / uncertainty, in the order the points were given.
+    findings : tuple of Finding
+    time_h, activity_mbq, u_activity_mbq : ndarray (T,)
+        The points as used.
+    """
+
+    model: str
+    parameters: dict[str, float]
+    covariance: np.ndarray
+    tia_mbq_h: float
+    u_tia_mbq_h: float
+    aicc: float
+    candidates: list[dict[str, Any]]
+    effective_half_life_h: float
+    extrapolated_fraction: float
+    residuals: np.ndarray
+    findings: tuple[Finding, ...]
+    time_h: np.ndarray
+    activity_mbq: np.ndarray
+    u_activity_mbq: np.ndarray
+    components: tuple[Any, ...] = field(default=(), repr=False)
+
+    def predict(self, time_h: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return activity and uncertainty (k=1), MBq, (T,) at ``time_h``; averaged over the components."""
+        time = np.atleast_1d(np.asarray(time_h, float))
+        parts = [component.predict(time) for component in self.components]
+        weights = np.array([component.weight for component in self.components])
+        values = np.array([part[0] for part in parts])
+        mean = weights @ values
+        variance = weights @ (np.array([part[1] for part in parts]) ** 2 + (values - mean) ** 2)
+        return mean, np.sqrt(variance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dictionary."""
+        covariance = np.where(np.isfinite(self.covariance), self.covariance, None)
+        return {
+            "model": self.model,
+            "parameters": dict(self.parameters),
+            "covariance": covariance.tolist(),
+            "tia_mbq_h": self.tia_mbq_h,
+            "u_tia_mbq_h": self.u_tia_mbq_h,
+            "aicc": self.aicc if np.isfinite(self.aicc) else None,
+            "candidates": [dict(candidate) for candidate in self.candidates],
+            "effective_half_life_h": self.effective_half_life_h,
+            "extrapolated_fraction": self.extrapolated_fraction,
+            "residuals": self.residuals.tolist(),
+            "time_h": self.time_h.tolist(),
+            "activity_mbq": self.activity_mbq.tolist(),
+            "u_activity_mbq": self.u_activity_mbq.tolist(),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def fit_curve(
+    time_h: Any,
+    activity_mbq: Any,
+    u_activity_mbq: Any = None,
+    *,
+    half_life_h: float,
+    settings: FitSettings | None = None,
+) -> CurveFit:
+    """Fit the activity of a region over time and integrate it to infinity.
+
+    Parameters
+    ----------
+    time_h : array_like (T,)
+        Hours after the administration, T >= 1.
+    activity_mbq : array_like (T,)
+        Activity at that time (not decay-corrected), MBq. Dose rates work as well (see ``dose_rate``).
+    u_activity_mbq : array_like (T,), optional
+        Uncertainty (k=1) of what varies from point to point, MBq. What all points share (camera
+        factor) belongs to the uncertainty budget, not here.
+    half_life_h : float
+        Physical half-life of the nuclide, h.
+    settings : FitSettings, optional
+
+    Returns
+    -------
+    CurveFit
+
+    Raises
+    ------
+    InputError, UnitsError
+        For points that no number could be trusted from; the text names the point.
+
+    References
+    ----------
+    Kletting et al. 2013, doi:10.1118/1.4820367 (models, AICc); Burnham & Anderson 2002 (averaging);
+    Gear et al. 2018, doi:10.1007/s00259-018-4136-7 (covariance of the TIA).
+    """
+    settings = FitSettings() if settings is None else settings
+    points = checked_points(time_h, activity_mbq, u_activity_mbq, half_life_h, settings)
+    if not np.any(points.activity > 0):
+        return _nothing(points)
+    if settings.method != "fit":
+        from TheranosticDoseLib.time_activity.fewer import fit_fewer
+
+        return fit_fewer(points, half_life_h, settings)
+    if settings.model in TRAPEZOIDS:
+        from TheranosticDoseLib.time_activity.trapezoid import fit_trapezoid
+
+        return fit_trapezoid(points, half_life_h, settings)
+    components, findings = _components(points, half_life_h, settings)
+    return assemble(points, components, findings, half_life_h, settings)
+
+
+def slowest_rate_per_h(half_life_h: float, settings: FitSettings) -> float:
+    """Return the lower bound of the effective rate."""
+    slowest = SLOWEST_HALF_LIFE_H if settings.allow_slower_than_physical else half_life_h
+    return float(np.log(2) / slowest)
+
+
+def fit_model(
+    name: str, points: Points, half_life_h: float, settings: FitSettings, prior: Prior | None = None
+) -> Component:
+    """Return one model fitted to the points, its weight 1; ``aicc`` is infinite where undefined."""
+    model, decay = MODEL[name], float(np.log(2) / half_life_h)
+    slowest = slowest_rate_per_h(half_life_h, settings)
+    if prior is None and model.n_parameters > 2 - model.fixed_slow:
+        mean, variance = model.weak_prior()
+        prior = Prior(mean, np.diag(variance))
+    fit = fit_batch(
+        model, points.time_h, points.activity[None], points.uncertainty[None], decay, slowest, prior
+    )
+    n, k = len(points.time_h), model.n_parameters
+    chi2 = float(fit.chi2[0])
+    cost = chi2 + float(fit.penalty[0])
+    aicc = cost + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+    return Component(model, fit.theta[0], fit.covariance[0], chi2, float(aicc), 1.0, decay)
+
+
+def _components(points, half_life_h, settings) -> tuple[list[Component], list[Finding]]:
+    """Return the weighted components, best first, and what was decided on the way."""
+    n = len(points.time_h)
+    if settings.model not in ("auto", "average"):
+        if MODEL[settings.model].n_parameters > n:
+            msg = (
+                f"The model {settings.model} has {MODEL[settings.model].n_parameters} parameters and the curve "
+                f"{n} points; choose a smaller model or method 'bayes'."
+            )
+            raise InputError(msg)
+        return [fit_model(settings.model, points, half_life_h, settings)], []
+    if n == 1:
+        finding = Finding(
+            "assumption",
+            "time_activity.points",
+            "One point only: physical decay is assumed after (and before) it, the largest TIA it allows.",
+            float(half_life_h),
+            "physical half-life",
+            "Add scans, or choose a single-time-point method (haenscheid, madsen, mean_half_life, bayes).",
+        )
+        return [fit_model("physical", points, half_life_h, settings)], [finding]
+    names = [name for name in settings.candidates if name != "physical"] or ["physical"]
+    fits = [fit_model(m, points, half_life_h, settings) for m in names if MODEL[m].n_parameters <= n]
+    if not fits:
+        smallest = min(names, key=lambda name: MODEL[name].n_parameters)
+        msg = f"{n} points are too few for every candidate model (the smallest is {smallest})."
+        raise InputError(msg)
+    return _weighted(fits, n, settings)
+
+
+def _weighted(fits, n, settings) -> tuple[list[Component], list[Finding]]:
+    from dataclasses import replace
+
+    from scipy.stats import chi2 as chi2_distribution
+
+    def contradicts(component: Component) -> bool:
+        freedom = n - component.model.n_parameters
+        return bool(freedom > 0 and chi2_distribution.sf(component.chi2, freedom) < _MISFIT_P)
+
+    findings: list[Finding] = []
+    judged = [fit for fit in fits if np.isfinite(fit.aicc)]
+    smallest = min(fits, key=lambda fit: fit.model.n_parameters)
+    pool = judged or [smallest]
+    for limit in (n - 1, n):
+        if not all(contradicts(fit) for fit in pool):
+            break
+        pool = [fit for fit in fits if fit.model.n_parameters <= limit]
+        pool = [replace(fit, aicc=fit.chi2 + 2 * fit.model.n_parameters) for fit in pool]
+    score = np.array([f.aicc if np.isfinite(f.aicc) else f.chi2 + 2 * f.model.n_parameters for f in pool])
+    weights = np.exp(-0.5 * (score - score.min()))
+    weights /= weights.sum()
+    pool = [replace(f, weight=float(w), aicc=float(s)) for f, w, s in zip(pool, weights, score, strict=True)]
+    pool.sort(key=lambda fit: -fit.weight)
+    return pool, findings
+
+
+def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
+    """Return the result of weighted components (best first)."""
+    best = components[0]
+    used = components if settings.model == "average" else [best]
+    used = [component for component in used if component.weight > 1e-4] or [best]
+    weights = np.array([component.weight for component in used])
+    weights = weights / weights.sum()
+    from dataclasses import replace
+
+    used = tuple(replace(c, weight=float(w)) for c, w in zip(used, weights, strict=True))
+    integrals = np.array([component.tia() for component in used])
+    tails = np.array([component.tia(points.time_h[-1])[0] for component in used])
+    tia = float(weights @ integrals[:, 0])
+    variance = weights @ (integrals[:, 1] ** 2 + (integrals[:, 0] - tia) ** 2)
+    u_tia = float(np.sqrt(variance))
+    fit = CurveFit(
+        model=best.model.name,
+        parameters=best.parameters(),
+        covariance=best.covariance,
+        tia_mbq_h=tia,
+        u_tia_mbq_h=u_tia,
+        aicc=best.aicc,
+        candidates=[_candidate(component) for component in components],
+        effective_half_life_h=best.slowest_half_life_h(),
+        extrapolated_fraction=float(weights @ tails / tia) if tia > 0 else 0.0,
+        residuals=np.zeros(len(points.time_h)),
+        findings=(),
+        time_h=points.time_h,
+        activity_mbq=points.activity,
+        u_activity_mbq=points.uncertainty,
+        components=used,
+    )
+    return finished(fit, points, findings, half_life_h, settings)
+
+
+def finished(fit: CurveFit, points, findings, half_life_h, settings) -> CurveFit:
+    """Return ``fit`` with residuals, the widened uncertainty of a misfit, and all findings."""
+    from dataclasses import replace
+
+    residuals = (points.activity - fit.predict(points.time_h)[0]) / points.uncertainty
+    findings = [*points.findings, *findings, *late_findings(points, half_life_h, settings)]
+    u_tia, misfit = _misfit(fit, points, residuals, half_life_h, settings)
+    findings += misfit
+    if fit.extrapolated_fraction > settings.max_extrapolated_fraction:
+        findings.append(
+            Finding(
+                "warning",
+                "time_activity.extrapolated_fraction",
+                f"{100 * fit.extrapolated_fraction:.0f} % of the TIA lies after the last point.",
+                fit.extrapolated_fraction,
+                remedy="Add a later scan.",
+            )
+        )
+    in_order = np.empty_like(residuals)
+    in_order[points.order] = residuals
+    return replace(fit, residuals=in_order, u_tia_mbq_h=u_tia, findings=tuple(findings))
+
+
+def _misfit(fit, points, residuals, half_life_h, settings) -> tuple[float, list[Finding]]:
+    """Widen the uncertainty where the residuals are larger than the points allow, and say which point."""
+    from scipy.stats import chi2 as chi2_distribution
+
+    freedom = len(residuals) - len(fit.covariance)
+    chi2 = float(np.sum(residuals**2))
+    # A bound (decay no slower than physical) can leave residuals without a degree of freedom.
+    if chi2_distribution.sf(chi2, max(freedom, 1)) >= _MISFIT_P or fit.u_tia_mbq_h == 0:
+        return fit.u_tia_mbq_h, []
+    factor = float(np.sqrt(chi2 / max(freedom, 1)))
+    text = (
+        f"The fit misses the points by more than their uncertainty (chi2 {chi2:.3g}, {max(freedom, 0)} degrees "
+        f"of freedom); the uncertainty of the TIA was widened {factor:.2g} times."
+    )
+    outlier = _outlier(points, half_life_h, settings)
+    if outlier is not None:
+        text += f" The point at {outlier:g} h alone does not fit the others."
+    remedy = "Check that point, the uncertainties given and the model."
+    finding = Finding(
+        "warning", "time_activity.misfit", text, outlier if outlier is not None else chi2, "", remedy
+    )
+    return fit.u_tia_mbq_h * factor, [finding]
+
+
+def _outlier(points: Points, half_life_h: float, settings: FitSettings) -> float | None:
+    """Return the time of the one point without which the rest fits well, if there is exactly such a one."""
+    from scipy.stats import chi2 as chi2_distribution
+
+    n = len(points.time_h)
+    if n < 4:
+        return None
+    names = [m for m in settings.candidates if m != "physical" and MODEL[m].n_parameters <= n - 2]
+    found = []
+    for i in range(n):
+        keep = np.arange(n) != i
+        rest = Points(
+            points.time_h[keep], points.activity[keep], points.uncertainty[keep], np.arange(n - 1), ()
+        )
+        fits = [fit_model(name, rest, half_life_h, settings) for name in names]
+        probability = max(
+            (chi2_distribution.sf(f.chi2, n - 1 - f.model.n_parameters) for f in fits), default=0.0
+        )
+        found.append(probability)
+    order = np.argsort(found)
+    if found[order[-1]] > 0.1 and found[order[-2]] < _MISFIT_P:
+        return float(points.time_h[order[-1]])
+    return None
+
+
+def _candidate(component: Component) -> dict[str, Any]:
+    tia, u_tia = component.tia()
+    return {
+        "model": component.model.name,
+        "aicc": component.aicc,
+        "weight": component.weight,
+        "tia_mbq_h": tia,
+        "u_tia_mbq_h": u_tia,
+    }
+
+
+def _spread(gradient: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return the standard deviation (T,) of linear forms (T, P); infinite where the covariance is."""
+    if not np.all(np.isfinite(covariance)):
+        return np.full(len(gradient), np.inf)
+    return np.sqrt(np.maximum(np.einsum("tp,pq,tq->t", gradient, covariance, gradient), 0.0))
+
+
+def _nothing(points: Points) -> CurveFit:
+    """All points are zero: the TIA is zero, and that is said."""
+    finding = Finding(
+        "warning",
+        "time_activity.activity_mbq",
+        "All points are zero; the TIA is zero.",
+        0.0,
+        remedy="Check that the outline lies on activity.",
+    )
+    n = len(points.time_h)
+    zero = Component(MODEL["physical"], np.zeros(1), np.zeros((1, 1)), 0.0, 0.0, 1.0, 1.0)
+    return CurveFit(
+        "physical", {}, np.zeros((1, 1)), 0.0, 0.0, 0.0, [], float("nan"), 0.0, np.zeros(n),
+        (*points.findings, finding), points.time_h, points.activity, points.uncertainty, (zero,),
+    )  # fmt: skip
