@@ -32,7 +32,7 @@ def transform_nodes(transform, name: str, grid=None) -> list:
         Chained by parent transforms: first is nearest to the world.
     """
     nodes = []
-    for part in _parts(transform):
+    for part in parts_of(transform):
         matrix = matrix_of(part)
         if matrix is None:
             node = _grid_node(part, f"{name} deformable", grid)
@@ -46,14 +46,28 @@ def transform_nodes(transform, name: str, grid=None) -> list:
 
 def transform_of(nodes):
     """Return the ``SimpleITK.Transform`` (reference to moving, LPS) of a chain from :func:`transform_nodes`."""
+    return composite_of([_from_node(node) for node in nodes])
+
+
+def composite_of(parts: list):
+    """Return one transform of parts in the order in which they act on a reference point."""
     import SimpleITK as sitk
 
-    # Composite transforms apply the last one that was added first: the part nearest to the
-    # reference (first node) works on a reference point first.
+    # A composite transform applies the part that was added last first.
     composite = sitk.CompositeTransform(3)
-    for node in reversed(nodes):
-        composite.AddTransform(_from_node(node))
+    for part in reversed(parts):
+        composite.AddTransform(part)
     return composite
+
+
+def affine_of(matrix_lps: np.ndarray):
+    """Return the ``SimpleITK`` transform of a (4, 4) LPS matrix."""
+    import SimpleITK as sitk
+
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix(matrix_lps[:3, :3].ravel().tolist())
+    affine.SetTranslation(matrix_lps[:3, 3].tolist())
+    return affine
 
 
 def matrix_of(transform) -> np.ndarray | None:
@@ -70,7 +84,7 @@ def matrix_of(transform) -> np.ndarray | None:
     return matrix
 
 
-def _parts(transform) -> list:
+def parts_of(transform) -> list:
     """The parts of a transform in the order in which they act on a reference point."""
     import SimpleITK as sitk
 
@@ -80,7 +94,7 @@ def _parts(transform) -> list:
     composite = sitk.CompositeTransform(transform)
     parts = []
     for index in reversed(range(composite.GetNumberOfTransforms())):
-        parts += _parts(composite.GetNthTransform(index))
+        parts += parts_of(composite.GetNthTransform(index))
     return parts
 
 
@@ -148,11 +162,7 @@ def _from_node(node):
         matrix = vtk.vtkMatrix4x4()
         node.GetMatrixTransformFromParent(matrix)
         ras = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
-        lps = _FLIP4 @ ras @ _FLIP4
-        affine = sitk.AffineTransform(3)
-        affine.SetMatrix(lps[:3, :3].ravel().tolist())
-        affine.SetTranslation(lps[:3, 3].tolist())
-        return affine
+        return affine_of(_FLIP4 @ ras @ _FLIP4)
     warp = slicer.vtkOrientedGridTransform.SafeDownCast(node.GetTransformFromParent())
     if warp is None:
         raise InputError(f"The transform {node.GetName()!r} is not a displacement grid any more.")

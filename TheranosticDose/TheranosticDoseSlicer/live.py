@@ -1,0 +1,244 @@
+"""What follows the mouse: curves, TIA, kernel dose, DVH and BED of a case, recomputed only where something changed.
+
+The numbers come from the same functions as a run (``workflow.steps``).  Each VOI is kept with
+a key of everything it depends on; the TIA map and the doses that are linear in it are
+updated in the box that changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from TheranosticDoseLib.errors import InputError, TheranosticDoseError
+from TheranosticDoseLib.geometry import array_of
+
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import dose_nodes, edits, results_nodes, segments
+from TheranosticDoseSlicer.live_dose import LiveDose
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.dose import Anatomy
+    from TheranosticDoseLib.registration import RegisteredStudy
+    from TheranosticDoseLib.study import Voi
+    from TheranosticDoseLib.workflow import RunSettings, VoiResult
+
+    from TheranosticDoseSlicer.case import Case
+
+EDITS = "edits"
+
+
+@dataclasses.dataclass
+class _Kept:
+    """One VOI with what it was computed from."""
+
+    mask_key: tuple
+    voi: Voi
+    box: tuple[slice, slice, slice]
+    measured_key: tuple = ()
+    measured: VoiResult | None = None
+    curve_key: tuple = ()
+    result: VoiResult | None = None
+
+
+class Live:
+    """The current results of a case."""
+
+    def __init__(self, case: Case, settings: RunSettings) -> None:
+        self.case, self.settings = case, settings
+        self.problems: list[str] = []
+        self._kept: dict[str, _Kept] = {}
+        self._registered: tuple[tuple, RegisteredStudy] | None = None
+        self._anatomy: tuple[tuple, Anatomy] | None = None
+        self._dose: LiveDose | None = None
+
+    @property
+    def results(self) -> tuple[VoiResult, ...]:
+        """The VOIs in the order of the segmentation."""
+        return tuple(kept.result for kept in self._kept.values())
+
+    def result(self, name: str) -> VoiResult | None:
+        """Return the result of a VOI; ``None`` where there is none."""
+        return next((result for result in self.results if result.name == name), None)
+
+    def measured(self, name: str) -> VoiResult | None:
+        """Return a VOI's result before the user's changes to its curve."""
+        return next((kept.measured for kept in self._kept.values() if kept.voi.name == name), None)
+
+    def registered(self) -> RegisteredStudy:
+        """Return the registered study of the nodes; read again only when they changed."""
+        stamp = self._stamp((roles.SERIES, roles.REFERENCE_CT)), self.case.node.GetParameter("registered")
+        if self._registered is None or self._registered[0] != stamp:
+            self._registered = stamp, dose_nodes.registered_of(self.case)
+            self._kept.clear()
+            self._dose = None
+        return self._registered[1]
+
+    def anatomy(self) -> Anatomy:
+        """Return density and tissue; read again only when they changed."""
+        stamp = self._stamp((roles.DENSITY, roles.MATERIAL))
+        if self._anatomy is None or self._anatomy[0] != stamp:
+            self._anatomy = stamp, dose_nodes.anatomy_of(self.case)
+        return self._anatomy[1]
+
+    def vois(self) -> tuple[Voi, ...]:
+        """Return the VOIs on the dose grid, up to date."""
+        for _ in self.update_curves():
+            pass
+        return tuple(result.voi for result in self.results)
+
+    def forget_dose(self) -> None:
+        """Take the doses from the nodes again."""
+        self._dose = None
+
+    def update(self) -> Iterator[str]:
+        """Bring everything up to date, one short step each; the tables follow."""
+        changed: list[tuple] = []
+        yield from self.update_curves(changed)
+        if self.case.get(roles.TIA) is not None and self.case.record("engineOrder"):
+            yield from self._update_dose(changed)
+        results_nodes.write_results(self.case, self.results, self._dose.doses if self._dose else {})
+        yield "tables"
+        results_nodes.write_curve(self.case, self.result(self.case.record("selectedVoi", "")), self)
+        yield "curve"
+
+    def update_curves(self, changed: list[tuple] | None = None) -> Iterator[str]:
+        """Bring weights, activities and fits up to date; boxes of changed VOIs go to ``changed``."""
+        changed = [] if changed is None else changed
+        registered, anatomy = self.registered(), self.anatomy()
+        node = self.case.require(
+            roles.SEGMENTATION, "There is no segmentation; make or choose one in the segmentation step."
+        )
+        segments.require_segments(node)
+        self.problems = []
+        known, current = self._kept, {}
+        for segment_id in segments.segment_ids(node):
+            before = known.get(segment_id)
+            kept = self._weights(node, segment_id, before, registered)
+            yield segment_id
+            if kept is None:
+                self._empty(node, segment_id)
+                continue
+            current[segment_id] = kept
+            if before is not None and before is not kept:
+                changed.append(_union(kept.box, before.box))
+        changed += [known[gone].box for gone in known if gone not in current]
+        self._kept = current
+        if not current:
+            raise InputError(f"All segments of {node.GetName()!r} are empty.")
+        yield from self._measure(registered, anatomy)
+        for kept in current.values():
+            if self._fit(kept, registered):
+                changed.append(kept.box)
+                yield kept.voi.name
+
+    def _empty(self, node, segment_id: str) -> None:
+        name = node.GetSegmentation().GetSegment(segment_id).GetName()
+        self.problems.append(f"The segment {name!r} is empty and left out.")
+
+    def _weights(self, node, segment_id, kept: _Kept | None, registered) -> _Kept | None:
+        segment = segments.read_segment(node, segment_id)
+        if segment is None:
+            return None
+        key = (segment.digest, segment.name, segment.kind, json.dumps(segment.code))
+        if kept is not None and kept.mask_key == key:
+            return kept
+        voi = dose_nodes.voi_of(self.case, node, segment_id, registered)
+        return _Kept(key, voi, _box_of(array_of(voi.weights))) if voi is not None else None
+
+    def _measure(self, registered, anatomy) -> Iterator[str]:
+        """Measure the activities of the VOIs that changed; of all where they correct one another."""
+        from TheranosticDoseLib.workflow import steps
+
+        settings = self.settings
+        quantification = json.dumps(settings.quantification.to_dict(), sort_keys=True)
+        relative_u = settings.fit.relative_uncertainty
+        joint = settings.quantification.recovery == "gtm"
+        shared = tuple(kept.mask_key for kept in self._kept.values()) if joint else ()
+        outdated = []
+        for kept in self._kept.values():
+            key = (kept.mask_key, quantification, relative_u, shared)
+            if kept.measured_key != key:
+                kept.measured_key, kept.measured = key, None
+                outdated.append(kept)
+        groups = [outdated] if joint and outdated else [[kept] for kept in outdated]
+        for group in groups:
+            vois = tuple(kept.voi for kept in group)
+            for kept, measured in zip(group, self._results(steps, registered, vois, anatomy), strict=True):
+                kept.measured = measured
+            yield "activities"
+
+    def _results(self, steps, registered, vois, anatomy):
+        return steps.voi_results(registered, vois, anatomy, self.settings)
+
+    def _fit(self, kept: _Kept, registered) -> bool:
+        """Fit the curve of a VOI where its points or settings changed; return whether it did."""
+        edit = edits.CurveEdit.from_dict(self.case.record(EDITS, {}).get(kept.voi.name, {}))
+        key = (kept.measured_key, repr(edit), repr(self.settings.fit))
+        if kept.curve_key == key:
+            return False
+        kept.curve_key, kept.result = key, self._fitted(kept.measured, edit, registered)
+        return True
+
+    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered) -> VoiResult:
+        from TheranosticDoseLib.nuclides import nuclide
+
+        half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
+        try:
+            if edit.empty:
+                return measured
+            return edits.with_edit(measured, edit, registered.study.time_h, half_life_h, self.settings)[0]
+        except TheranosticDoseError as error:
+            # One curve that cannot be fitted must not take the others with it.
+            self.problems.append(str(error))
+            logging.warning("%s", error)
+            return dataclasses.replace(measured, fit=None)
+
+    def _update_dose(self, changed: list[tuple]) -> Iterator[str]:
+        if self._dose is None:
+            self._dose = LiveDose(self.case, self.settings, self.anatomy())
+            yield "doses read"
+        else:
+            yield from self._dose.update(self.results, changed)
+        for kept in self._kept.values():
+            if not kept.result.dvh or any(_overlap(kept.box, box) for box in self._dose.changed) or (
+                set(kept.result.dvh) != set(self._dose.doses)
+            ):  # fmt: skip
+                kept.result = self._dose.evaluated(kept.result, kept.box)
+                yield kept.result.name
+        self._dose.changed = []
+
+    def _stamp(self, names) -> tuple:
+        stamps = []
+        for name in names:
+            node = self.case.get(name)
+            if node is None:
+                stamps.append(None)
+            elif node.IsA("vtkMRMLVolumeNode"):
+                stamps.append((node.GetID(), node.GetImageData().GetMTime() if node.GetImageData() else 0))
+            else:
+                stamps.append((node.GetID(), node.GetNumberOfDataNodes()))
+        return tuple(stamps)
+
+
+def _box_of(array: np.ndarray) -> tuple[slice, slice, slice]:
+    """Return the box of what is not zero."""
+    slices = []
+    for axis in range(3):
+        inside = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
+        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
+    return tuple(slices)
+
+
+def _union(first: tuple, second: tuple) -> tuple:
+    return tuple(
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
+    )
+
+
+def _overlap(first: tuple, second: tuple) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(first, second, strict=True))

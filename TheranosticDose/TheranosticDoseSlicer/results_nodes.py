@@ -1,0 +1,177 @@
+"""Tables and plots of a case: results per VOI, dose-volume histograms, the curve of one VOI, the engines."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import edits, segments, tables
+from TheranosticDoseSlicer.case import Case
+from TheranosticDoseSlicer.tables import Column
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.workflow import VoiResult
+
+DVH_POINTS = 200
+TIME, ACTIVITY, U, USE = "time (h)", "activity (MBq)", "u (MBq)", "use"
+_ENGINE_STYLE = (False, True)
+
+
+def write_results(case: Case, results: tuple[VoiResult, ...], doses: dict[str, Any]) -> None:
+    """Write the table of the VOIs, and the DVH table and chart."""
+    columns = [
+        Column("VOI", [r.name for r in results]),
+        Column("volume (mL)", [r.volume_ml for r in results], "mL"),
+        Column("mass (g)", [r.mass_g for r in results], "g"),
+        Column("model", [r.fit.model if r.fit else "-" for r in results]),
+        Column("T eff (h)", [_of(r.fit, "effective_half_life_h") for r in results], "h", "slowest phase"),
+        Column("TIA (MBq h)", [_of(r.fit, "tia_mbq_h") for r in results], "MBq h"),
+        Column("u TIA (%)", [100 * _relative(r) for r in results], "%", "of the fit, k=1"),
+    ]
+    for engine in doses:
+        columns += [
+            Column(f"{engine} mean (Gy)", [_dvh(r, engine, "mean_gy") for r in results], "Gy"),
+            Column(f"{engine} D98 (Gy)", [_percentile(r, engine, 98) for r in results], "Gy"),
+            Column(f"{engine} D2 (Gy)", [_percentile(r, engine, 2) for r in results], "Gy"),
+        ]
+    if doses:
+        first = next(iter(doses))
+        columns += [
+            Column("BED (Gy)", [_number(r.bed_gy) for r in results], "Gy", f"of the mean dose of {first}"),
+            Column("EQD2 (Gy)", [_number(r.eqd2_gy) for r in results], "Gy", f"of the mean dose of {first}"),
+        ]
+    case.set(roles.VOIS, tables.table_from(columns, "Results", case.get(roles.VOIS)))
+    if doses:
+        _write_dvh(case, results, list(doses))
+
+
+def _write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) -> None:
+    highest = max((dvh.max_gy for r in results for dvh in r.dvh.values()), default=0.0) or 1.0
+    dose_gy = np.linspace(0.0, highest, DVH_POINTS)
+    columns = [Column("dose (Gy)", dose_gy.tolist(), "Gy")]
+    series = []
+    colors = _colors(case)
+    for result in results:
+        for number, engine in enumerate(engines):
+            if engine not in result.dvh:
+                continue
+            name = f"{result.name} {engine}"
+            columns.append(Column(name, volume_percent(result.dvh[engine], dose_gy).tolist(), "%"))
+            if result.voi.kind != "body":
+                series.append((name, colors.get(result.name, (0.2, 0.2, 0.2)), number > 0))
+    table = tables.table_from(columns, "DVH", case.get(roles.DVH))
+    case.set(roles.DVH, table)
+    chart = tables.chart_from(
+        [
+            tables.Series(name, table, "dose (Gy)", name, color, dashed=dashed)
+            for name, color, dashed in series
+        ],
+        "Dose-volume histogram",
+        "absorbed dose (Gy)",
+        "volume (%)",
+        case.get(roles.DVH_CHART),
+    )
+    case.set(roles.DVH_CHART, chart)
+
+
+def volume_percent(dvh, dose_gy: np.ndarray) -> np.ndarray:
+    """Return the percentage of the volume that receives at least each dose."""
+    first = np.searchsorted(dvh.sorted_dose_gy, dose_gy, side="left")
+    volume = np.append(dvh.volume_at_least_ml, 0.0)[first]
+    return 100.0 * volume / dvh.volume_ml
+
+
+def write_curve(case: Case, result: VoiResult | None, live) -> None:
+    """Write points and fitted curve of the selected VOI, and the chart of both."""
+    if result is None:
+        return
+    time_h = list(live.registered().study.time_h)
+    edit = edits.CurveEdit.from_dict(case.record("edits", {}).get(result.name, {}))
+    used = list(edit.used) or [True] * len(time_h)
+    points = [
+        Column(TIME, time_h, "h", "after the administration"),
+        Column(ACTIVITY, list(result.activity_mbq), "MBq"),
+        Column(U, list(result.u_activity_mbq), "MBq", "k=1"),
+        Column(USE, used, "", "leave a point out of the fit here"),
+    ]
+    table = tables.table_from(points, "Time-activity points", case.get(roles.ACTIVITIES))
+    case.set(roles.ACTIVITIES, table)
+    series = [
+        tables.Series(f"{result.name}: measured", table, TIME, ACTIVITY, (0.84, 0.37, 0.0), False, True)
+    ]
+    if result.fit is not None:
+        end = max(time_h) * 2.0
+        times = np.linspace(0.0, end, 121)
+        value, u = result.fit.predict(times)
+        u = np.where(np.isfinite(u), u, 0.0)
+        curve = [
+            Column(TIME, times.tolist(), "h"),
+            Column(ACTIVITY, value.tolist(), "MBq"),
+            Column("lower (MBq)", np.maximum(value - u, 0.0).tolist(), "MBq"),
+            Column("upper (MBq)", (value + u).tolist(), "MBq"),
+        ]
+        fitted = tables.table_from(curve, "Fitted curve", case.get(roles.CURVES))
+        case.set(roles.CURVES, fitted)
+        blue = (0.0, 0.45, 0.70)
+        series += [
+            tables.Series(f"{result.name}: {result.fit.model}", fitted, TIME, ACTIVITY, blue),
+            tables.Series(f"{result.name}: -u", fitted, TIME, "lower (MBq)", (0.6, 0.75, 0.9), dashed=True),
+            tables.Series(f"{result.name}: +u", fitted, TIME, "upper (MBq)", (0.6, 0.75, 0.9), dashed=True),
+        ]
+    chart = tables.chart_from(
+        series, f"Activity of {result.name}", "time after administration (h)", "activity (MBq)",
+        case.get(roles.CURVE_CHART),
+    )  # fmt: skip
+    case.set(roles.CURVE_CHART, chart)
+
+
+def read_curve_edit(case: Case, result: VoiResult, model: str) -> edits.CurveEdit:
+    """Return the edit that the table of points stands for, against what was measured."""
+    rows = tables.rows_of(
+        case.require(roles.ACTIVITIES, "The table of points was deleted; choose the VOI again.")
+    )
+    used = tuple(str(row[USE]).lower() not in ("0", "0.0", "false", "") for row in rows)
+    moved = {
+        str(position): float(row[ACTIVITY])
+        for position, (row, measured) in enumerate(zip(rows, result.activity_mbq, strict=True))
+        if not math.isclose(float(row[ACTIVITY]), measured, rel_tol=1e-6, abs_tol=1e-9)
+    }
+    return edits.CurveEdit(model, () if all(used) else used, moved)
+
+
+def _colors(case: Case) -> dict[str, tuple[float, float, float]]:
+    node = case.get(roles.SEGMENTATION)
+    if node is None:
+        return {}
+    segmentation = node.GetSegmentation()
+    found = {}
+    for segment_id in segments.segment_ids(node):
+        segment = segmentation.GetSegment(segment_id)
+        found[segment.GetName()] = tuple(segment.GetColor())
+    return found
+
+
+def _of(fit, name: str) -> float:
+    return float(getattr(fit, name)) if fit is not None else float("nan")
+
+
+def _relative(result: VoiResult) -> float:
+    fit = result.fit
+    if fit is None or not fit.tia_mbq_h:
+        return float("nan")
+    return float(fit.u_tia_mbq_h / fit.tia_mbq_h)
+
+
+def _dvh(result: VoiResult, engine: str, name: str) -> float:
+    return float(getattr(result.dvh[engine], name)) if engine in result.dvh else float("nan")
+
+
+def _percentile(result: VoiResult, engine: str, percent: float) -> float:
+    return result.dvh[engine].d(percent) if engine in result.dvh else float("nan")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,254 @@
+"""A study in the scene: one SPECT and one CT volume per time point, a table to edit, the findings beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.findings import Finding
+
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import codes, exchange, images, tables, weights
+from TheranosticDoseSlicer.case import Case
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.study import Acquisition, Study
+
+LABEL, TIME, ACTIVITY, SCALE, UNIT, DURATION, USE = (
+    "time point",
+    "time (h)",
+    "activity (MBq)",
+    "calibration",
+    "unit",
+    "duration (s)",
+    "use",
+)
+STUDY_RECORD, STEP_FINDINGS = "study", "findings/"
+SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
+_UNIT_OF_QUANTITY = {"spect_bq_ml": "BQML", "spect_counts": "CNTS"}
+
+
+def load(case: Case, study: Study) -> Iterator[str]:
+    """Put a study into the scene, one node each step; earlier nodes of the same time point are reused."""
+    for role in (roles.SPECT, roles.CT):
+        for label in case.labels(role):
+            if label not in [a.label for a in study.acquisitions]:
+                case.remove(role + label)
+    for acquisition in study.acquisitions:
+        yield from _load_acquisition(case, acquisition)
+    case.set_record(STUDY_RECORD, exchange.study_record(study))
+    case.remove_all(roles.SOURCE_VOI)
+    for number, voi in enumerate(study.vois):
+        node = weights.node_from(voi)
+        if node is not None:
+            case.set(f"{roles.SOURCE_VOI}{number:03d}", node)
+        yield voi.name
+    columns = time_point_columns(study)
+    totals = {column.name: column.values for column in columns}
+    case.set_record("measuredActivity", dict(zip(totals[LABEL], totals[ACTIVITY], strict=True)))
+    case.set(roles.TIME_POINTS, tables.table_from(columns, "Time points", case.get(roles.TIME_POINTS)))
+    yield "time points"
+    set_findings(case, "load", study.findings)
+
+
+def _load_acquisition(case: Case, acquisition: Acquisition) -> Iterator[str]:
+    label = acquisition.label
+    quantity = "spect_bq_ml" if acquisition.unit == "BQML" else "spect_counts"
+    role = roles.SPECT + label
+    case.set(role, images.volume_from(acquisition.spect, f"SPECT {label}", quantity, case.get(role)))
+    yield f"SPECT {label}"
+    if acquisition.ct is not None:
+        role = roles.CT + label
+        case.set(role, images.volume_from(acquisition.ct, f"CT {label}", "ct_hu", case.get(role)))
+        yield f"CT {label}"
+
+
+def time_point_columns(study: Study) -> list[tables.Column]:
+    """Return the table of the time points."""
+    from TheranosticDoseLib.geometry import array_of, total_activity_mbq
+
+    totals = []
+    for acquisition in study.acquisitions:
+        if acquisition.unit == "BQML":
+            totals.append(total_activity_mbq(acquisition.spect))
+        else:
+            totals.append(float(array_of(acquisition.spect).sum()))
+    return [
+        tables.Column(LABEL, [a.label for a in study.acquisitions]),
+        tables.Column(USE, [True] * len(study.acquisitions), description="leave a time point out here"),
+        tables.Column(TIME, [float(a.time_h) for a in study.acquisitions], "h", "after the administration"),
+        tables.Column(ACTIVITY, totals, "MBq", "in the field of view; counts where not yet calibrated"),
+        tables.Column(SCALE, [1.0] * len(totals), "", "factor on the voxel values"),
+        tables.Column(UNIT, [a.unit for a in study.acquisitions]),
+        tables.Column(DURATION, [float(a.duration_s or 0.0) for a in study.acquisitions], "s"),
+    ]
+
+
+def study_of(case: Case) -> Study:
+    """Return the study as the panel shows it: the volumes of the scene and the edits of the table.
+
+    Raises
+    ------
+    InputError
+        Where nothing is loaded, a volume was deleted, or the table holds something impossible.
+    """
+    record = case.record(STUDY_RECORD)
+    if record is None:
+        raise InputError("No study is loaded; choose a folder, volumes of the scene, or the virtual patient.")
+    record = dict(record, vois=[])
+    table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
+    rows = {row[LABEL]: row for row in tables.rows_of(table)}
+    found: dict[str, Any] = {}
+    entries, findings = [], []
+    for entry in record["acquisitions"]:
+        row = rows.get(entry["label"])
+        if row is None or not _true(row[USE]):
+            findings.append(_left_out(entry))
+            continue
+        found[entry["label"]] = _images(case, entry, float(row[SCALE]))
+        changed, said = _edited(entry, row)
+        entries.append(changed)
+        findings += said
+    if not entries:
+        raise InputError("All time points are left out; use at least one in the table of time points.")
+    study = exchange.study_of(dict(record, acquisitions=entries), found)
+    study = dataclasses.replace(
+        study, acquisitions=tuple(sorted(study.acquisitions, key=lambda acquisition: acquisition.time_h))
+    )
+    labels = set(found)
+    vois = [weights.voi_of(case.get(roles.SOURCE_VOI + number)) for number in case.labels(roles.SOURCE_VOI)]
+    study = dataclasses.replace(study, vois=tuple(v for v in vois if v.acquisition in labels | {""}))
+    return study.with_findings(*findings)
+
+
+def _images(case: Case, entry: dict[str, Any], scale: float):
+    label = entry["label"]
+    node = case.require(
+        roles.SPECT + label,
+        f"The SPECT of the time point {label!r} was deleted; load the study again or leave the time point out.",
+    )
+    if scale <= 0:
+        raise InputError(
+            f"The calibration of the time point {label!r} is {scale:g}; a positive factor is needed."
+        )
+    spect = images.image_of(node)
+    ct = case.get(roles.CT + label)
+    return (spect if scale == 1.0 else spect * scale), (images.image_of(ct) if ct is not None else None)
+
+
+def _edited(entry: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+    changed, findings = dict(entry), []
+    time_h, label = float(row[TIME]), entry["label"]
+    if time_h < 0:
+        raise InputError(f"The time of {label!r} is {time_h:g} h; it cannot lie before the administration.")
+    if abs(time_h - entry["time_h"]) > 1e-9:
+        changed["time_h"] = time_h
+        text = (
+            f"{label}: the time was set by the user to {time_h:g} h; the files say {entry['time_h']:.6g} h."
+        )
+        findings.append(Finding("assumption", f"acquisition[{label}].time_h", text, time_h, "panel"))
+    scale = float(row[SCALE])
+    if scale != 1.0:
+        correction = {"name": "calibration by the user", "factor": scale, "detail": "panel"}
+        changed["corrections"] = [*entry.get("corrections", ()), correction]
+        text = f"{label}: the voxel values were multiplied by {scale:.6g} by the user."
+        findings.append(Finding("assumption", f"acquisition[{label}].calibration", text, scale, "panel"))
+    duration = float(row[DURATION])
+    if duration > 0 and duration != (entry.get("duration_s") or 0.0):
+        changed["duration_s"] = duration
+        text = f"{label}: the duration was set by the user to {duration:g} s."
+        findings.append(Finding("assumption", f"acquisition[{label}].duration_s", text, duration, "panel"))
+    return changed, findings
+
+
+def _left_out(entry: dict[str, Any]) -> Finding:
+    text = f"The time point {entry['label']!r} was left out by the user."
+    return Finding("info", f"acquisition[{entry['label']}]", text, False, "panel")
+
+
+def _true(value: Any) -> bool:
+    """A check box that came back from a saved scene as a number or text."""
+    return str(value).strip().lower() not in ("0", "0.0", "false", "")
+
+
+def set_administration(case: Case, **values: Any) -> None:
+    """Change fields of the administration in the record of the case (``nuclide``, ``activity_mbq``, ...)."""
+    record = case.record(STUDY_RECORD)
+    if record is None:
+        raise InputError("No study is loaded; load one before changing its administration.")
+    record["administration"].update(values)
+    case.set_record(STUDY_RECORD, record)
+
+
+def apply_activity_edit(case: Case, row: int, activity_mbq: float) -> float:
+    """Set the calibration of a row so that its total becomes ``activity_mbq``; return the factor."""
+    table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
+    label = tables.rows_of(table)[row][LABEL]
+    measured = case.record("measuredActivity", {}).get(label)
+    if not measured or activity_mbq <= 0:
+        raise InputError(f"The activity of {label!r} must be positive to calibrate with.")
+    factor = activity_mbq / measured
+    tables.set_cell(table, row, SCALE, factor)
+    return factor
+
+
+def set_findings(case: Case, step: str, findings) -> None:
+    """Keep the findings of a step and show those of all steps, the most serious first."""
+    case.set_record(STEP_FINDINGS + step, [finding.to_dict() for finding in findings])
+    values = all_findings(case)
+    values.sort(key=lambda value: SEVERITY_ORDER.index(value["severity"]))
+    columns = [
+        tables.Column("severity", [value["severity"] for value in values]),
+        tables.Column("finding", [value["message"] for value in values]),
+        tables.Column("remedy", [value["remedy"] for value in values]),
+        tables.Column("source", [value["source"] for value in values]),
+        tables.Column("field", [value["field"] for value in values]),
+    ]
+    case.set(roles.FINDINGS, tables.table_from(columns, "Findings", case.get(roles.FINDINGS)))
+
+
+def all_findings(
+    case: Case, steps: tuple[str, ...] = ("load", "register", "vois", "dose")
+) -> list[dict[str, Any]]:
+    """Return the findings of the steps, each once."""
+    values = [value for step in steps for value in case.record(STEP_FINDINGS + step, [])]
+    return list({(v["severity"], v["field"], v["message"]): v for v in values}.values())
+
+
+def study_from_nodes(
+    case: Case, pairs: list[tuple[Any, Any, float]], activity_mbq: float | None
+) -> Iterator[str]:
+    """Make a case of volumes that are in the scene: ``(SPECT node, CT node or None, hours)`` each.
+
+    Raises
+    ------
+    InputError
+        Where a SPECT does not say its unit, or times are not distinct.
+    """
+    from TheranosticDoseLib.study import Acquisition, Administration, Study
+
+    if not pairs:
+        raise InputError("No SPECT volume was given; choose at least one.")
+    if len({time for _, _, time in pairs}) != len(pairs):
+        raise InputError("Two SPECT volumes have the same time; give each its own, in hours.")
+    acquisitions, findings = [], []
+    for spect, ct, time_h in sorted(pairs, key=lambda pair: pair[2]):
+        label = f"{time_h:g}h"
+        quantity = codes.quantity_of(spect)
+        unit = _UNIT_OF_QUANTITY.get(quantity.name) if quantity else None
+        if unit is None:
+            unit = "BQML"
+            text = f"{label}: the volume {spect.GetName()!r} does not say its unit; Bq/mL at scan time was assumed."
+            remedy = "Set its units in the Volumes module, or load the DICOM files with this module."
+            findings.append(
+                Finding("assumption", f"acquisition[{label}].unit", text, unit, "default", remedy)
+            )
+        acquisitions.append(Acquisition(label, float(time_h), images.image_of(spect), unit,
+                                        images.image_of(ct) if ct is not None else None))  # fmt: skip
+    if activity_mbq is None:
+        findings.append(Finding("missing", "administration.activity_mbq", "The administered activity is not known.",
+                                remedy="Enter it in the study step."))  # fmt: skip
+    study = Study(Administration(activity_mbq=activity_mbq), tuple(acquisitions), (), tuple(findings))
+    yield from load(case, study)

@@ -1,0 +1,132 @@
+"""The long steps of a case as tasks: what they write, what the worker does, what is loaded afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.errors import InputError
+
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes
+from TheranosticDoseSlicer.case import Case
+from TheranosticDoseSlicer.jobs import Task
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.workflow import RunSettings
+
+    from TheranosticDoseSlicer.live import Live
+
+EDITS = "edits"
+
+
+def load_study(case: Case, path: str | Path, overrides: dict[str, Any] | None = None) -> Task:
+    """Read files into the case."""
+    path = Path(path).expanduser()
+    if not str(path).strip(". ") or not path.exists():
+        raise InputError(f"The folder {str(path)!r} does not exist; choose the folder of the study.")
+    request = {"step": "load", "path": str(path), "overrides": overrides}
+
+    def load(folder: Path, _result: dict[str, Any]) -> Iterator[str]:
+        study = exchange.read_study(folder)
+        yield "read"
+        yield from study_nodes.load(case, study)
+
+    return Task(f"Loading {path.name}", request, None, load)
+
+
+def register(case: Case, settings: RunSettings) -> Task:
+    """Quantify and register the time points of the case."""
+    study = study_nodes.study_of(case)
+    units = {acquisition.label: acquisition.unit for acquisition in study.acquisitions}
+
+    def prepare(folder: Path) -> Iterator[str]:
+        yield from exchange.write_study(study, folder)
+
+    def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+        out = folder / "out"
+        registered = exchange_results.read_registered(out)
+        yield "read"
+        clear_doses(case)
+        yield from dose_nodes.load_registered(case, registered, units)
+        dose_nodes.load_anatomy(case, exchange_results.read_anatomy(out))
+        yield "density"
+        yield from dose_nodes.load_vois(case, exchange_results.read_vois(out))
+        found = [*registered.study.findings, *registered.findings]
+        study_nodes.set_findings(case, "register", found)
+        case.set_record(study_nodes.STEP_FINDINGS + "vois", result["findings"])
+
+    return Task("Registration", {"step": "register", "settings": settings.to_dict()}, prepare, load)
+
+
+def clear_doses(case: Case) -> None:
+    """Remove what was computed from an earlier registration."""
+    for role in (roles.VOXEL, roles.DOSE, roles.DOSE_U, roles.ISODOSE):
+        case.remove_all(role)
+    for role in (roles.TIA, roles.DVH_CHART, roles.DVH, roles.COMPARISON):
+        case.remove(role)
+    case.set_record("engineOrder", [])
+
+
+def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> Task:
+    """Fit the voxels, make the TIA map and run the engines."""
+    if not engines:
+        raise InputError("Choose at least one dose engine.")
+    registered, anatomy = live.registered(), live.anatomy()
+    vois = live.vois()
+    edits = case.record(EDITS, {})
+
+    def prepare(folder: Path) -> Iterator[str]:
+        yield from exchange_results.write_registered(registered, folder)
+        yield from exchange_results.write_anatomy(anatomy, folder)
+        yield from exchange_results.write_vois(vois, folder)
+
+    def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+        out = folder / "out"
+        doses = exchange_results.read_doses(out)
+        yield "read"
+        yield from dose_nodes.load_voxels(case, exchange_results.read_voxels(out))
+        yield from dose_nodes.load_doses(case, doses, exchange.read_image(out / "tia.nrrd"))
+        found = exchange_results.findings_of(result["findings"])
+        study_nodes.set_findings(case, "dose", found)
+        live.forget_dose()
+        yield from live.update()
+
+    request = {"step": "dose", "settings": settings.to_dict(), "engines": list(engines), "edits": edits}
+    return Task("Dose", request, prepare, load)
+
+
+def export(case: Case, settings: RunSettings, out: str | Path, live: Live) -> Task:
+    """Write the report and the results of the case."""
+    out = Path(out).expanduser()
+    if not str(out).strip(". "):
+        raise InputError("Choose a folder for the results.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file; choose a folder for the results.")
+    registered, anatomy, vois = live.registered(), live.anatomy(), live.vois()
+    voxels, doses, tia = dose_nodes.voxels_of(case), dose_nodes.doses_of(case), dose_nodes.tia_of(case)
+
+    def prepare(folder: Path) -> Iterator[str]:
+        yield from exchange_results.write_registered(registered, folder)
+        yield from exchange_results.write_anatomy(anatomy, folder)
+        yield from exchange_results.write_vois(vois, folder)
+        yield from exchange_results.write_voxels(voxels, folder)
+        yield from exchange_results.write_doses(doses, folder)
+        exchange.write_image(tia, folder, "tia")
+
+    request = {
+        "step": "export",
+        "settings": settings.to_dict(),
+        "edits": case.record(EDITS, {}),
+        "out": str(out),
+        "findings": study_nodes.all_findings(case, ("vois", "dose")),
+        "timings_s": case.record("timings", {}),
+    }
+    return Task("Export", request, prepare)
+
+
+def virtual_patient(out: str | Path, seed: int = 1, phantom: dict[str, Any] | None = None) -> Task:
+    """Write the virtual patient as DICOM below ``out``."""
+    request = {"step": "phantom", "out": str(out), "seed": seed, "phantom": phantom or {}}
+    return Task("Virtual patient", request)
