@@ -1,0 +1,69 @@
+"""A scene with the logics of the Slicer modules, as the application sets it up."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+
+# Attribute of slicer.modules -> class of its logic in the slicer-core wheel.
+LOGICS = {
+    "annotations": "vtkSlicerAnnotationModuleLogic",
+    "colors": "vtkSlicerColorLogic",
+    "cropvolume": "vtkSlicerCropVolumeLogic",
+    "markups": "vtkSlicerMarkupsLogic",
+    "models": "vtkSlicerModelsLogic",
+    "plots": "vtkSlicerPlotsLogic",
+    "segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "sequences": "vtkSlicerSequencesLogic",
+    "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "tables": "vtkSlicerTablesLogic",
+    "texts": "vtkSlicerTextsLogic",
+    "transforms": "vtkSlicerTransformLogic",
+    "units": "vtkSlicerUnitsLogic",
+    "volumes": "vtkSlicerVolumesLogic",
+}
+
+
+class SceneWithLogics:
+    """A vtkMRMLScene, its cache, the application logic and the module logics."""
+
+    def __init__(self):
+        import slicer
+
+        self.scene = slicer.vtkMRMLScene()
+        self._folder = tempfile.TemporaryDirectory(prefix="scene-cache-")
+        cache = slicer.vtkCacheManager()
+        cache.SetRemoteCacheDirectory(self._folder.name)
+        manager = slicer.vtkDataIOManager()
+        manager.SetCacheManager(cache)
+        self.scene.SetCacheManager(cache)
+        self.scene.SetDataIOManager(manager)
+        self.application_logic = slicer.vtkSlicerApplicationLogic()
+        self.application_logic.SetMRMLScene(self.scene)
+        self.logics = {}
+        for name, class_name in LOGICS.items():
+            if hasattr(slicer, class_name):
+                self.logics[name] = getattr(slicer, class_name)()
+        for name, logic in self.logics.items():
+            with contextlib.suppress(AttributeError, TypeError):
+                logic.SetMRMLApplicationLogic(self.application_logic)
+            logic.SetMRMLScene(self.scene)
+            self.application_logic.SetModuleLogic(name, logic)
+        self.add_application_nodes()
+
+    def add_application_nodes(self) -> None:
+        """Add the nodes that every running application has: subject hierarchy, selection, interaction."""
+        import slicer
+
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+        for class_name in ("vtkMRMLSelectionNode", "vtkMRMLInteractionNode"):
+            if self.scene.GetFirstNodeByClass(class_name) is None:
+                self.scene.AddNewNodeByClass(class_name).SetSingletonTag("Singleton")
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for logic in self.logics.values():
+            logic.SetMRMLScene(None)
+        self.application_logic.SetMRMLScene(None)
+        self.scene.Clear(True)
+        self._folder.cleanup()
