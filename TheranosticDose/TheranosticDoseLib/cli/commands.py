@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,8 @@ def benchmark(options: argparse.Namespace) -> None:
     from TheranosticDoseLib.benchmark import benchmark as run_benchmark
     from TheranosticDoseLib.files import to_json, write_whole
 
-    with progress_of(options.progress) as progress:
+    # stdout is the JSON; a bar goes to stderr, lines would not.
+    with progress_of(options.progress if sys.stderr.isatty() else "none") as progress:
         measured = run_benchmark(quick=options.quick, progress=progress)
     if options.out:
         write_whole(options.out, to_json(measured))

@@ -38,7 +38,8 @@ def _json_line(fraction: float, message: str) -> bool:
 
 
 def _plain_line(fraction: float, message: str) -> bool:
-    sys.stderr.write(f"{100 * fraction:3.0f} %  {message}\n")
+    # On stdout, so that stderr holds the one line of an error and nothing else.
+    say(f"{100 * fraction:3.0f} %  {message}")
     return True
 
 

@@ -62,6 +62,23 @@ def engines() -> dict[str, dict[str, Any]]:
     return listed
 
 
+def require_engine(name: str) -> types.ModuleType:
+    """Return an engine's module; only that one is imported.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    EngineUnavailableError
+        Where something must be installed first; the text says what.
+    """
+    module = _module(name)
+    reason = module.unavailable()
+    if reason:
+        raise EngineUnavailableError(reason)
+    return module
+
+
 def absorbed_dose(
     tia: sitk.Image,
     anatomy: Anatomy,

@@ -143,17 +143,12 @@ def evaluate(
 
 def check_engines(engines: Sequence[str]) -> None:
     """Raise before any work where an engine is unknown or not installed."""
-    from TheranosticDoseLib.dose import engines as known
-    from TheranosticDoseLib.errors import EngineUnavailableError
+    from TheranosticDoseLib.dose.engines import require_engine
 
-    listed = known()
-    for engine in engines:
-        if engine not in listed:
-            raise SettingsError(f"There is no dose engine {engine!r}; known: {', '.join(listed)}.")
-        if not listed[engine]["available"]:
-            raise EngineUnavailableError(listed[engine]["reason"])
     if not engines or len(set(engines)) != len(engines):
         raise SettingsError("Name at least one dose engine, and each only once.")
+    for engine in engines:
+        require_engine(engine)
 
 
 def _vois(registered: RegisteredStudy, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:

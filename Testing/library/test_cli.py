@@ -1,0 +1,165 @@
+"""The shell: exit status 0, or one line and 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would."""
+    paths = os.pathsep.join(str(CHECKOUT / name) for name in ("TheranosticDose", "DoseSegmentation"))
+    command = [sys.executable, "-m", "TheranosticDoseLib", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": paths}
+    environment.pop("THERANOSTIC_DOSE_DEBUG", None)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess[str], text: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """A TIA map of 1 MBq h/mL in the middle of water."""
+    tia = np.zeros((12, 12, 12), np.float32)
+    tia[4:8, 4:8, 4:8] = 1.0
+    for name, array in (("tia", tia), ("density", np.ones_like(tia)), ("ct", np.zeros_like(tia))):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((4.0, 4.0, 4.0))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command", ["", "demo", "phantom", "inspect", "run", "dose", "segment", "validate", "benchmark"]
+)
+def test_help(command: str) -> None:
+    result = shell(*([command] if command else []), "--help")
+    assert result.returncode == 0
+    assert "not a medical device" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "COMMAND"),
+        (("sing",), "sing"),
+        (("run", "x"), "--out"),
+        (("run", "nowhere", "--out", "o"), "nowhere"),
+        (("run", "nowhere", "--out", "o", "--engine", "magic"), "magic"),
+        (("run", ".", "--out", "o", "--settings", "missing.json"), "missing.json"),
+        (("dose", "--tia", "missing.nii", "--ct", "c", "--out", "o.nii"), "missing.nii"),
+        (("validate", "--topic", "magic"), "magic"),
+    ],
+)
+def test_mistakes_get_one_line(arguments: tuple[str, ...], text: str) -> None:
+    assert_one_line_error(shell(*arguments), text)
+
+
+def led_dose_of(maps: Path) -> tuple[object, ...]:
+    return ("dose", "--tia", maps / "tia.nii.gz", "--density", maps / "density.nii.gz", "--engine", "led")
+
+
+def test_dose_of_a_map(maps: Path) -> None:
+    out = maps / "dose.nii.gz"
+    result = shell(
+        "dose",
+        "--tia",
+        maps / "tia.nii.gz",
+        "--density",
+        maps / "density.nii.gz",
+        "--engine",
+        "led",
+        "--out",
+        out,
+    )
+    assert result.returncode == 0, result.stderr
+    dose = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    # 1 MBq h/mL of 177Lu in water: 3.6e9 decays/mL of 147.9 keV electrons (ICRP 107) in 1 g.
+    assert dose[5, 5, 5] == pytest.approx(3.6e9 * 147.9 * 1.602176634e-16 / 1e-3, rel=2e-3)
+    record = json.loads((maps / "dose.json").read_text())
+    assert record["engine"] == "led"
+    assert record["nuclide"] == "Lu-177"
+
+
+def test_dose_from_ct(maps: Path) -> None:
+    result = shell(
+        "dose",
+        "--tia",
+        maps / "tia.nii.gz",
+        "--ct",
+        maps / "ct.nii.gz",
+        "--engine",
+        "led",
+        "--out",
+        maps / "d.nrrd",
+    )
+    assert result.returncode == 0, result.stderr
+    assert sitk.ReadImage(str(maps / "d.nrrd")).GetSize() == (12, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("--nuclide", "Xx-1"), "Xx-1"),
+        (("--set", "histories"), "KEY=VALUE"),
+        (("--set", "no_such_setting=1"), "no_such_setting"),
+        (("--material", "m.nii"), "m.nii"),
+    ],
+)
+def test_dose_mistakes(maps: Path, change: tuple[str, ...], text: str) -> None:
+    out = maps / "dose.nii.gz"
+    arguments = (
+        "dose",
+        "--tia",
+        maps / "tia.nii.gz",
+        "--density",
+        maps / "density.nii.gz",
+        "--engine",
+        "led",
+        "--out",
+        out,
+    )
+    assert_one_line_error(shell(*arguments, *change), text)
+    assert not out.exists()
+
+
+def test_dose_without_permission_to_write(maps: Path) -> None:
+    arguments = (
+        "dose",
+        "--tia",
+        maps / "tia.nii.gz",
+        "--density",
+        maps / "density.nii.gz",
+        "--engine",
+        "led",
+    )
+    assert_one_line_error(shell(*arguments, "--out", maps / "tia.nii.gz" / "x.nii.gz"), "x.nii.gz")
+
+
+def test_engines_as_json() -> None:
+    result = shell("engines", "--json")
+    listed = json.loads(result.stdout)
+    assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn"}
+    assert all(entry["available"] or entry["reason"] for entry in listed.values())
+
+
+def test_inspect_an_empty_folder(tmp_path: Path) -> None:
+    result = shell("inspect", tmp_path, "--json")
+    assert result.returncode == 0, result.stderr
+    page = json.loads(result.stdout)
+    assert page["usable"] is False
+    assert page["errors"]
