@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from dataclasses import dataclass
@@ -199,5 +200,6 @@ def save_whole(dataset: FileDataset, path: Path) -> None:
         dataset.save_as(temporary, enforce_file_format=True)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error

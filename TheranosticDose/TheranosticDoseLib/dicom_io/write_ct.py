@@ -19,7 +19,7 @@ from TheranosticDoseLib.dicom_io.write_common import (
     set_pixels,
     set_values,
 )
-from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.errors import InputError, OutputError
 from TheranosticDoseLib.geometry import array_of
 
 if TYPE_CHECKING:
@@ -56,20 +56,27 @@ def write_ct_series(
         If a file cannot be written.
     """
     values = array_of(image)
-    if not np.isfinite(values).all() or values.min() < -32768 or values.max() > 31743:
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        raise InputError(f"The CT goes from {low:.5g} to {high:.5g}; finite Hounsfield units were expected.")
+    if not np.isfinite(values).all():
+        raise InputError("The CT holds NaN or infinite voxels; finite Hounsfield units were expected.")
+    if values.min() < -31744 or values.max() > 31743:
+        msg = f"The CT goes from {values.min():.5g} to {values.max():.5g}, which is not Hounsfield units."
+        raise InputError(msg)
     stored = (np.rint(values) + 1024).astype(np.int16)
-    paths = []
-    for index, pixels in enumerate(stored):
-        dataset = new_instance(tags, CT_IMAGE_STORAGE, "CT", index)
-        set_pixels(dataset, image.GetSize()[1], image.GetSize()[0], image.GetSpacing(), signed=True)
-        set_values(dataset, _slice_values(image, index, tags, kvp, tube_current_ma))
-        dataset.PixelData = pixels.astype("<i2").tobytes()
-        dataset["PixelData"].VR = "OW"
-        path = Path(folder) / f"CT_{index + 1:04d}.dcm"
-        save_whole(dataset, path)
-        paths.append(path)
+    paths: list[Path] = []
+    try:
+        for index, pixels in enumerate(stored):
+            dataset = new_instance(tags, CT_IMAGE_STORAGE, "CT", index)
+            set_pixels(dataset, image.GetSize()[1], image.GetSize()[0], image.GetSpacing(), signed=True)
+            set_values(dataset, _slice_values(image, index, tags, kvp, tube_current_ma))
+            dataset.PixelData = pixels.astype("<i2").tobytes()
+            dataset["PixelData"].VR = "OW"
+            path = Path(folder) / f"CT_{index + 1:04d}.dcm"
+            save_whole(dataset, path)
+            paths.append(path)
+    except OutputError:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
     return paths
 
 

@@ -55,6 +55,7 @@ def spect_of(
     resolution_mm: tuple[float, float, float],
     settings: PhantomSettings,
     rng: np.random.Generator,
+    decay_per_h: float = 0.0,
 ) -> sitk.Image:
     """Return the SPECT of a concentration at the time of the scan.
 
@@ -68,11 +69,13 @@ def spect_of(
         Full width at half maximum ``(x, y, z)``, mm.
     settings : PhantomSettings
     rng : numpy.random.Generator
+    decay_per_h : float
+        Physical decay constant; counts are fewer by the decay during the scan.
 
     Returns
     -------
     SimpleITK.Image
-        Bq/mL or counts of the whole acquisition, float32.
+        Bq/mL at the start of the scan, or counts of the whole acquisition, float32.
     """
     import SimpleITK as sitk
 
@@ -83,7 +86,9 @@ def spect_of(
     coarse = sitk.BinShrink(fine, [settings.refinement] * 3)
     values = paste(coarse, grid)
     voxel_ml = float(np.prod(grid.GetSpacing())) / 1000.0
-    counts_per_bq_ml = voxel_ml * 1e-6 * settings.camera_factor_cps_per_mbq * settings.duration_s
+    during = max(decay_per_h * settings.duration_s / 3600.0, 1e-12)
+    effective_s = settings.duration_s * -np.expm1(-during) / during
+    counts_per_bq_ml = voxel_ml * 1e-6 * settings.camera_factor_cps_per_mbq * effective_s
     if settings.spect_noise:
         events = rng.poisson(values * (counts_per_bq_ml / settings.noise_amplification))
         noisy = events.astype(np.float32) * np.float32(settings.noise_amplification / counts_per_bq_ml)

@@ -11,6 +11,10 @@ import numpy as np
 from TheranosticDoseLib.errors import InputError
 
 
+LARGEST_UPTAKE = 0.75
+"""Largest share of the administered activity that all regions and lesions take up together."""
+
+
 @dataclass(frozen=True)
 class Kinetics:
     """Activity of a region as a sum of exponentials.
@@ -131,8 +135,9 @@ def draw_kinetics(
         drawn = _draw(table["lesions"][kind], rng)
         groups[name] = drawn
         by_label[labels[name]] = _kinetics(drawn, activity_mbq * volume_ml[labels[name]], decay)
-    used = sum(k.amplitude_mbq[0] + k.amplitude_mbq[1] for k in by_label.values()) / activity_mbq
-    remainder, drawn = _remainder(table["remainder"], activity_mbq, decay, used, rng)
+    by_label, sink = _limited(by_label, activity_mbq)
+    remainder, drawn = _remainder(table["remainder"], activity_mbq, decay, by_label, rng)
+    groups["Tumour sink"] = {"scale_of_all_uptakes": sink}
     groups["Remainder"] = drawn
     mass = {label: volume_ml[label] * density_g_cm3[label] / 1000.0 for label in volume_ml}
     inside, outside = _spread(remainder, table["remainder"], by_label, labels, mass)
@@ -174,17 +179,30 @@ def _shared(whole: Kinetics, present: list[int], relative: dict[int, float], vol
     return {label: whole.scaled(weight / total) for label, weight in weights.items() if total > 0}
 
 
-def _remainder(entry: dict[str, Any], activity_mbq: float, decay: float, used: float, rng):
-    """Return the kinetics of blood and the rest of the body: everything at first, then what is left.
+def _limited(by_label: dict[int, Kinetics], activity_mbq: float) -> tuple[dict[int, Kinetics], float]:
+    """Scale all uptakes down where they would take more than there is (the tumour sink effect)."""
+    taken = -sum(kinetics.amplitude_mbq[-1] for kinetics in by_label.values()) / activity_mbq
+    scale = min(1.0, LARGEST_UPTAKE / max(taken, 1e-12))
+    return {label: kinetics.scaled(scale) for label, kinetics in by_label.items()}, scale
 
-    The fast phase is the uptake into the organs and the excretion together; where the organs take
-    up so much that less would be excreted than nothing, the fast phase keeps more.
+
+def _remainder(entry: dict[str, Any], activity_mbq: float, decay: float, by_label: dict[int, Kinetics], rng):
+    """Return the kinetics of blood and the rest of the body.
+
+    It holds what the regions will take up, until they have it; what is excreted fast; and what stays.
+    So the sum of body and excretion is the administered activity, and the excretion never goes backwards.
     """
-    share = float(np.clip(rng.normal(entry["fast_share"], entry["fast_share_sd"]), used, 0.99))
+    uptake: dict[float, float] = {}
+    for kinetics in by_label.values():
+        rate = kinetics.rate_per_h[-1]
+        uptake[rate] = uptake.get(rate, 0.0) - kinetics.amplitude_mbq[-1]
+    free = activity_mbq - sum(uptake.values())
+    share = float(np.clip(rng.normal(entry["fast_share"], entry["fast_share_sd"]), 0.5, 0.99))
     half_lives = [_lognormal(h, entry["half_life_cv"], rng) for h in entry["biological_half_life_h"]]
     rates = tuple(float(np.log(2) / half_life + decay) for half_life in half_lives)
     drawn = {"fast_share": share, "biological_half_life_h": half_lives}
-    return Kinetics((share * activity_mbq, (1 - share) * activity_mbq), rates), drawn
+    amplitudes = (share * free, (1 - share) * free, *uptake.values())
+    return Kinetics(amplitudes, (*rates, *uptake)), drawn
 
 
 def _spread(remainder: Kinetics, entry: dict[str, Any], taken: dict[int, Kinetics], labels, mass_kg):

@@ -339,11 +339,12 @@ def _scanned(patient: VirtualPatient, rng: np.random.Generator, progress: Progre
     from TheranosticDoseLib.phantom.acquisition import ct_of, moved_activity, spect_of
 
     settings, spects, cts = patient.settings, [], []
+    decay = patient.kinetics.administered.rate_per_h[0]
     grids = spect_grid(settings), ct_grid(settings)
     for index, (time, motion) in enumerate(zip(patient.time_h, patient.motions, strict=True)):
         report(progress, 0.35 + 0.65 * index / len(patient.time_h), f"Images at {time:g} h")
         moved = moved_activity(patient.concentration_bq_ml(time), motion)
-        spects.append(spect_of(moved, grids[0], patient.resolution_mm, settings, rng))
+        spects.append(spect_of(moved, grids[0], patient.resolution_mm, settings, rng, decay))
         if settings.ct:
             cts.append(ct_of(patient.hu, grids[1], motion, settings, rng))
     report(progress, 1.0, "Virtual patient ready")
