@@ -179,13 +179,20 @@ def _rotations_s(series: Series) -> tuple[tuple[float, float] | None, str, str]:
 
 
 def _views_per_detector(dataset: Dataset, rotation: Dataset, frames: float) -> tuple[float, str]:
-    """Return the projections that one detector took one after another, and a doubt.
+    """Return the stops of a rotation, and a doubt.
 
-    Where several detectors share a full circle, some vendors count their projections
-    together; the object alone does not tell.
+    Where several detectors share a circle, some vendors count their projections together;
+    some write the number of reconstructed slices instead.  The object alone does not tell.
     """
-    step, detectors = number_of(rotation, "AngularStep"), number_of(dataset, "NumberOfDetectors") or 1
-    if step and detectors > 1 and abs(frames * abs(step) - 360.0) < 0.5 * abs(step):
+    arc, step = number_of(rotation, "ScanArc"), number_of(rotation, "AngularStep")
+    detectors = number_of(dataset, "NumberOfDetectors") or 1
+    if not step:
+        return frames, ""
+    swept = frames * abs(step)
+    if detectors > 1 and abs(swept - 360.0) < 0.5 * abs(step):
         doubt = f"if the {detectors:.0f} detectors shared these {frames:.0f} projections, it is shorter by that factor"
+        return frames, doubt
+    if arc and min(abs(swept * share - abs(arc)) for share in (1.0, detectors, 2.0, 3.0)) > 1.5 * abs(step):
+        doubt = f"{frames:.0f} projections of {abs(step):g} degrees do not make the scan arc of {abs(arc):g} degrees"
         return frames, doubt
     return frames, ""

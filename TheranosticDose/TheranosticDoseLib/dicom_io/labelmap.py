@@ -126,6 +126,29 @@ def read_image(path: Path) -> sitk.Image:
     return image
 
 
+def not_finite_in_nifti(path: Path) -> int:
+    """Return how many values of a NIfTI file are not finite; its reader turns them into zeros in silence."""
+    import gzip
+
+    if not re.search(r"\.nii(\.gz)?$", path.name, re.IGNORECASE):
+        return 0
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream:
+        data = stream.read()
+    # NIfTI-1: sizeof_hdr is 348; datatype (16: float32, 64: float64) at 70, vox_offset at 108.
+    for order in "<>":
+        if len(data) < 352 or int(np.frombuffer(data, f"{order}i4", 1)[0]) != 348:
+            continue
+        kind = {16: "f4", 64: "f8"}.get(int(np.frombuffer(data, f"{order}i2", 1, 70)[0]))
+        offset = max(int(np.frombuffer(data, f"{order}f4", 1, 108)[0]), 352)
+        if kind is None:
+            return 0
+        count = (len(data) - offset) // np.dtype(kind).itemsize
+        values = np.frombuffer(data, order + kind, max(count, 0), min(offset, len(data)))
+        return int(np.count_nonzero(~np.isfinite(values)))
+    return 0
+
+
 def _is_fraction(image: sitk.Image) -> bool:
     """Whether the values are fractions of one VOI and not labels."""
     import SimpleITK as sitk

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.dicom_io.balance import check_balance
 from TheranosticDoseLib.dicom_io.journal import Journal
-from TheranosticDoseLib.dicom_io.labelmap import read_image, vois_of_labelmap
+from TheranosticDoseLib.dicom_io.labelmap import not_finite_in_nifti, read_image, vois_of_labelmap
 from TheranosticDoseLib.dicom_io.overrides import DECAY_REFERENCES, UNITS, Overrides, read_json
 from TheranosticDoseLib.dicom_io.targets import Target
 from TheranosticDoseLib.dicom_io.vois import with_unique_names
@@ -202,6 +202,8 @@ class _Files:
         import SimpleITK as sitk
 
         image = read_image(self.folder / name)
+        if bad := not_finite_in_nifti(self.folder / name):
+            raise InputError(f"{name}: {bad} voxels are not a number or infinite; export the image again.")
         self.hashes[name] = _hash(self.folder / name)
         if image.GetNumberOfComponentsPerPixel() != 1:
             raise InputError(f"{name}: has several components; grey values are expected.")
