@@ -16,7 +16,8 @@ MC2 = 0.51099895  # MeV
 RE = 2.8179403e-13  # cm
 AVOGADRO = 6.02214076e23
 ALPHA = 1 / 137.035999
-HARD_MEV = 0.010  # losses above are single Moller collisions or single photons
+HARD_MEV = 0.010  # losses above are single Moller collisions ...
+HARD_PHOTON_MEV = 0.002  # ... and photons above leave the electron one by one
 # Standard atomic weights of the elements in the tissues.
 ATOMIC_WEIGHT = {
     1: 1.008,
@@ -119,7 +120,12 @@ def scattering_moments(energy, tissue: dict):
                     s = np.sqrt(mu)
                     ratio = 1 - b2[index] * mu + np.pi * ALPHA * z * np.sqrt(b2[index]) * s * (1 - s)
                 # per unit mu: 4 pi dmu, (1 - cos) = 2 mu
-                dcs = 4 * np.pi * charge * (RE / (momentum[index] ** 2 / np.sqrt(1 + momentum[index] ** 2))) ** 2
+                dcs = (
+                    4
+                    * np.pi
+                    * charge
+                    * (RE / (momentum[index] ** 2 / np.sqrt(1 + momentum[index] ** 2))) ** 2
+                )
                 dcs = dcs * ratio / (2 * mu + 2 * eta[index]) ** 2
                 first[index] += number * np.trapezoid(dcs * 2 * mu * mu, np.log(mu))
                 second[index] += number * np.trapezoid(dcs * 6 * mu * (1 - mu) * mu, np.log(mu))
@@ -158,9 +164,9 @@ def bremsstrahlung(energy, tissue: dict):
         k = e * (np.arange(400) + 0.5) / 400
         chi = bremsstrahlung_3bn(e, k) * strength
         total[index] = np.mean(chi) * e
-        soft[index] = np.sum(chi[k < HARD_MEV]) * e / 400
-        if e > HARD_MEV:
-            k = np.exp(np.linspace(np.log(HARD_MEV), np.log(e * 0.9999), 300))
+        soft[index] = np.sum(chi[k < HARD_PHOTON_MEV]) * e / 400
+        if e > HARD_PHOTON_MEV:
+            k = np.exp(np.linspace(np.log(HARD_PHOTON_MEV), np.log(e * 0.9999), 300))
             hard[index] = np.trapezoid(bremsstrahlung_3bn(e, k) * strength, np.log(k))
     return hard, soft, total
 
@@ -174,6 +180,9 @@ def electron_table(tissue: dict, energy) -> dict:
     step = 0.5 * (energy[1:] / total[1:] + energy[:-1] / total[:-1]) * np.diff(np.log(energy))
     csda = energy[0] / total[0] / 1.75 + np.concatenate([[0.0], np.cumsum(step)])
     first, second = scattering_moments(energy, tissue)
+    photons = (
+        0.5 * (hard[1:] * (energy / total)[1:] + hard[:-1] * (energy / total)[:-1]) * np.diff(np.log(energy))
+    )
     return {
         "collision_stopping_power": collision,
         "radiative_stopping_power": radiative,
@@ -183,6 +192,7 @@ def electron_table(tissue: dict, energy) -> dict:
         "second_transport": second,
         "hard_moller": moller(energy, tissue, 0),
         "hard_bremsstrahlung": hard,
+        "photons_until_rest": np.concatenate([[0.0], np.cumsum(photons)]),
     }
 
 

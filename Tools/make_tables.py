@@ -207,10 +207,12 @@ def electron_table() -> dict:
         "source": "Bethe, ICRU Report 37; Moliere screening with McKinley-Feshbach; Moller; Koch-Motz 3BN",
         "units": "MeV, MeV cm2/g, g/cm2 (range), cm2/g (transport and hard cross sections)",
         "hard_mev": electron_tables.HARD_MEV,
+        "hard_photon_mev": electron_tables.HARD_PHOTON_MEV,
         "energy_mev": list(ELECTRON_GRID_MEV),
         "tissues": {t["name"]: rounded(electron_tables.electron_table(t, energy)) for t in tissues},
         "bremsstrahlung_shape": [
-            [float(f"{v:.4g}") for v in row] for row in electron_tables.bremsstrahlung_shape(energy, fractions)
+            [float(f"{v:.4g}") for v in row]
+            for row in electron_tables.bremsstrahlung_shape(energy, fractions)
         ],
     }
 

@@ -10,7 +10,6 @@ from electron_tables import AVOGADRO, MC2, RE, atoms
 LAST_TABULATED_MEV = 0.7  # Elam's tables end at 0.8 MeV
 
 
-
 def klein_nishina(energy):
     """Return the Klein-Nishina cross section per electron, cm2."""
     k = energy / MC2
@@ -66,5 +65,3 @@ def photon_table(tissue: dict, energy, transfer) -> dict:
     columns["incoherent_function"] = np.minimum(incoherent / electrons, 1.0)
     columns["form_factor_squared"] = form
     return columns
-
-

@@ -27,7 +27,7 @@ deposit = deposit_function()
 ELECTRON, PHOTON, POSITRON_PROBE = 0, 1, 2
 MC2 = 0.51099895
 # Columns of the electron table (tissue, energy, column) ...
-RANGE, LOSS, FIRST, SECOND, MOLLER, BREMS = range(6)
+RANGE, LOSS, FIRST, SECOND, MOLLER, BREMS, PHOTONS = range(7)
 # ... of the photon table (tissue, energy, column), cumulative from left to right ...
 PHOTO, PHOTO_INCOHERENT, TOTAL = range(3)
 # ... and of the list of numbers.
@@ -39,6 +39,7 @@ PHOTO, PHOTO_INCOHERENT, TOTAL = range(3)
     TRANSFER_LOG0,
     TRANSFER_INVERSE_STEP,
     HARD,
+    HARD_PHOTON,
     ELECTRON_CUT,
     PHOTON_CUT,
     STEP_FRACTION,
@@ -46,7 +47,7 @@ PHOTO, PHOTO_INCOHERENT, TOTAL = range(3)
     SPACING_Y,
     SPACING_Z,
     WEIGHT,
-) = range(14)
+) = range(15)
 # Columns of ``totals``.
 ESCAPED, STACK_LOST, EMITTED, PROBE_X, PROBE_Y, PROBE_Z, PROBE_INSIDE = range(7)
 
@@ -142,6 +143,22 @@ def photon_energy_of_bremsstrahlung(random, energy, hard, shape, row):
 
 
 @device
+def photon_until_rest(random, energy, medium, table, shape, numbers):
+    """Return the energy of the bremsstrahlung photon of an electron absorbed on the spot, mostly 0."""
+    f = (math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_INVERSE_STEP]
+    row = min(max(int(f), 0), table.shape[1] - 2)
+    wanted = uniform(random)
+    if wanted >= table[medium, row, PHOTONS]:
+        return 0.0
+    while row > 0 and table[medium, row - 1, PHOTONS] > wanted:
+        row -= 1
+    at = math.exp(numbers[ELECTRON_LOG0] + row / numbers[ELECTRON_INVERSE_STEP])
+    if at <= numbers[HARD_PHOTON]:
+        return 0.0
+    return photon_energy_of_bremsstrahlung(random, at, numbers[HARD_PHOTON], shape, row)
+
+
+@device
 def electron(random, stack, top, totals, density, tissue, table, shape, numbers, tally):
     """Transport the electron on top of the stack until it is absorbed or leaves; return the new top."""
     top -= 1
@@ -157,6 +174,7 @@ def electron(random, stack, top, totals, density, tissue, table, shape, numbers,
     hard, weight = numbers[HARD], numbers[WEIGHT]
     columns = table.shape[1] - 2
     inside = True
+    medium = tissue[k, j, i]
     while inside:
         medium = tissue[k, j, i]
         rho = density[k, j, i]
@@ -266,8 +284,8 @@ def electron(random, stack, top, totals, density, tissue, table, shape, numbers,
                     cosine = math.sqrt(rest * (energy + 2.0 * MC2) / (energy * (rest + 2.0 * MC2)))
                     u, v, w = rotate(u, v, w, cosine, phi)
                     energy = rest
-            elif energy > hard:
-                transfer = photon_energy_of_bremsstrahlung(random, energy, hard, shape, row)
+            elif energy > numbers[HARD_PHOTON]:
+                transfer = photon_energy_of_bremsstrahlung(random, energy, numbers[HARD_PHOTON], shape, row)
                 speed = math.sqrt(energy * (energy + 2.0 * MC2)) / (energy + MC2)
                 r = 2.0 * uniform(random) - 1.0
                 a, b, c = rotate(u, v, w, (r + speed) / (1.0 + speed * r), phi)
@@ -278,7 +296,11 @@ def electron(random, stack, top, totals, density, tissue, table, shape, numbers,
         totals[PROBE_X], totals[PROBE_Y], totals[PROBE_Z] = x, y, z
         totals[PROBE_INSIDE] = 1.0 if inside else 0.0
     elif inside:
-        deposit(tally, (k * ny + j) * nx + i, weight * energy)
+        transfer = photon_until_rest(random, energy, medium, table, shape, numbers)
+        if transfer > 0.0:
+            a, b, c = rotate(0.0, 0.0, 1.0, 2.0 * uniform(random) - 1.0, 2.0 * math.pi * uniform(random))
+            top = push(stack, top, totals, weight, PHOTON, x, y, z, a, b, c, transfer)
+        deposit(tally, (k * ny + j) * nx + i, weight * (energy - transfer))
     else:
         totals[ESCAPED] += weight * energy
     return top
@@ -449,3 +471,145 @@ def history(
             )
         else:
             top = electron(random, stack, top, totals, density, tissue, electrons, shape, numbers, tally)
+
+
+@device
+def emit(
+    random,
+    stack,
+    totals,
+    number,
+    count,
+    active,
+    voxel_offset,
+    energy_offset,
+    cumulative,
+    voxels,
+    probability,
+    low,
+    width,
+    kinds,
+    density,
+    tissue,
+    electrons,
+    shape,
+    photons,
+    scattering,
+    largest,
+    numbers,
+    tally,
+):
+    """Emit and transport particle ``number`` of ``count``; return the place in ``voxels`` it came from.
+
+    Voxels are taken in order, each as often as its share of the activity asks
+    (systematic sampling); energies follow a golden-ratio sequence.  Both start at a
+    random offset, which makes each batch an independent, unbiased sample.
+    """
+    nz, ny, nx = density.shape
+    last = len(cumulative) - 1
+    wanted = (number + voxel_offset) / count * cumulative[last]
+    if active < 0:
+        high = last
+        active = 0
+        while active < high:
+            mid = (active + high) // 2
+            if cumulative[mid] <= wanted:
+                active = mid + 1
+            else:
+                high = mid
+    while active < last and cumulative[active] <= wanted:
+        active += 1
+    r = (energy_offset + number * 0.6180339887498949) % 1.0
+    first, line = 0, len(probability) - 1
+    while first < line:
+        mid = (first + line) // 2
+        if probability[mid] <= r:
+            first = mid + 1
+        else:
+            line = mid
+    before = probability[line - 1] if line > 0 else 0.0
+    energy = low[line] + (r - before) / (probability[line] - before) * width[line]
+    cell = voxels[active]
+    x = (cell % nx + uniform(random)) * numbers[SPACING_X]
+    y = ((cell // nx) % ny + uniform(random)) * numbers[SPACING_Y]
+    z = (cell // (nx * ny) + uniform(random)) * numbers[SPACING_Z]
+    history(
+        random,
+        stack,
+        totals,
+        density,
+        tissue,
+        electrons,
+        shape,
+        photons,
+        scattering,
+        largest,
+        numbers,
+        tally,
+        kinds[line],
+        x,
+        y,
+        z,
+        energy,
+    )
+    return active
+
+
+@device
+def run_batch(
+    key,
+    count,
+    voxel_offset,
+    energy_offset,
+    cumulative,
+    voxels,
+    probability,
+    low,
+    width,
+    kinds,
+    density,
+    tissue,
+    electrons,
+    shape,
+    photons,
+    scattering,
+    largest,
+    numbers,
+    tally,
+    totals,
+):
+    """Run one batch on one thread of a processor; the GIL is released, so batches run side by side.
+
+    It stands in this file because numba recompiles what it has cached only when
+    the file of the function that is called has changed.
+    """
+    random = np.empty(2, np.uint64)
+    stack = np.empty((64, 8))
+    active = 0
+    for number in range(count):
+        start_random(random, key, np.uint64(number))
+        active = emit(
+            random,
+            stack,
+            totals,
+            number,
+            count,
+            active,
+            voxel_offset,
+            energy_offset,
+            cumulative,
+            voxels,
+            probability,
+            low,
+            width,
+            kinds,
+            density,
+            tissue,
+            electrons,
+            shape,
+            photons,
+            scattering,
+            largest,
+            numbers,
+            tally,
+        )

@@ -159,6 +159,7 @@ def transport(
         "decays": decays,
         "batches": statistics.batches,
         "particles_per_decay": {e.particle: e.per_decay for e in emissions},
+        "target_reached": stop.relative_uncertainty is not None and _enough(statistics, stop, density.shape),
         "seed": seed,
         "threads": threads,
         "device": device,
@@ -246,6 +247,7 @@ class _World:
                 *log_grid(tables.photon_grid),
                 *log_grid(tables.transfer_grid),
                 tables.hard_mev,
+                tables.hard_photon_mev,
                 ELECTRON_CUT_MEV,
                 PHOTON_CUT_MEV,
                 step_fraction,
@@ -267,7 +269,7 @@ def _runner(
     if device == "cuda":
         from TheranosticDoseLib.dose.mc.gpu import run_batch
     elif device == "cpu":
-        from TheranosticDoseLib.dose.mc.cpu import run_batch
+        from TheranosticDoseLib.dose.mc.physics import run_batch
     else:
         raise SettingsError(f"There is no device {device!r}; known: cpu, cuda.")
     tables = physics_tables()
@@ -288,7 +290,6 @@ def _runner(
             run_batch(
                 key,
                 count,
-                0,
                 offsets[0],
                 offsets[1],
                 world.cumulative,

@@ -17,6 +17,7 @@ ELECTRON_COLUMNS = (
     "second_transport",
     "hard_moller",
     "hard_bremsstrahlung",
+    "photons_until_rest",
 )
 
 
@@ -28,7 +29,8 @@ class PhysicsTables:
     ----------
     electrons : numpy.ndarray
         ``(tissue, energy, column)``: CSDA range g/cm2, restricted stopping power MeV cm2/g,
-        first and second transport, hard Moller and hard bremsstrahlung cross sections cm2/g.
+        first and second transport, hard Moller and hard bremsstrahlung cross sections cm2/g,
+        photons sent out until rest.
     photons : numpy.ndarray
         ``(tissue, energy, column)``: photoelectric, + incoherent, + coherent, cm2/g, cumulative.
     scattering : numpy.ndarray
@@ -49,6 +51,7 @@ class PhysicsTables:
     photon_grid: tuple
     transfer_grid: tuple
     hard_mev: float
+    hard_photon_mev: float
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,6 +79,7 @@ def physics_tables() -> PhysicsTables:
         tuple(photons["energy_mev"]),
         tuple(photons["transfer_per_angstrom"]),
         electrons["hard_mev"],
+        electrons["hard_photon_mev"],
     )
 
 
