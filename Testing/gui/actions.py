@@ -92,7 +92,12 @@ def tab_order(panel) -> list:
     found, widget = [], panel.nextInFocusChain()
     while widget is not None and widget is not panel and len(found) < 2000:
         policy = QtCore.Qt.FocusPolicy.TabFocus
-        if panel.isAncestorOf(widget) and widget.visible and widget.enabled and int(widget.focusPolicy) & int(policy):
+        if (
+            panel.isAncestorOf(widget)
+            and widget.visible
+            and widget.enabled
+            and int(widget.focusPolicy) & int(policy)
+        ):
             found.append(widget)
         widget = widget.nextInFocusChain()
     return found
@@ -146,6 +151,12 @@ def full_size(widget, width: int) -> QtCore.QSize:
     if layout is not None and layout.hasHeightForWidth():
         height = max(height, layout.heightForWidth(width))
     return QtCore.QSize(width, max(height, widget.minimumSizeHint.height()))
+
+
+def needed_width(widget) -> int:
+    """Return the least width at which the widget needs no horizontal scrolling."""
+    layout = widget.layout()
+    return max(widget.minimumSizeHint.width(), layout.minimumSize().width() if layout is not None else 0)
 
 
 def screenshot(widget, folder: Path, name: str, dark: bool = False, width: int = 480) -> Path:

@@ -16,20 +16,22 @@ from pathlib import Path
 RESULT = Path(__file__).resolve().parent / "qt-surface.json"
 
 # What a panel of a scripted module may be made of, and the application around it.
-CLASSES = """
-ctkCheckBox ctkCheckableComboBox ctkCheckablePushButton ctkCollapsibleButton ctkCollapsibleGroupBox
-ctkColorPickerButton ctkComboBox ctkDirectoryButton ctkDoubleRangeSlider ctkDoubleSlider ctkDoubleSpinBox
-ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMessageBox ctkPathLineEdit ctkPushButton
-ctkRangeWidget ctkSearchBox ctkSliderWidget
-qMRMLCheckableNodeComboBox qMRMLCollapsibleButton qMRMLColorTableComboBox qMRMLNodeComboBox qMRMLPlotView
-qMRMLPlotWidget qMRMLRangeWidget qMRMLSegmentEditorWidget qMRMLSegmentSelectorWidget qMRMLSegmentationShow3DButton
-qMRMLSegmentsTableView qMRMLSequenceBrowserPlayWidget qMRMLSequenceBrowserSeekWidget qMRMLSliceView qMRMLSliceWidget
-qMRMLSliderWidget qMRMLSpinBox qMRMLSubjectHierarchyComboBox qMRMLSubjectHierarchyTreeView qMRMLTableModel
-qMRMLTableView qMRMLTableWidget qMRMLThreeDView qMRMLThreeDWidget qMRMLVolumeThresholdWidget qMRMLWidget
-qMRMLWindowLevelWidget
-qSlicerApplication qSlicerIOManager qSlicerLayoutManager qSlicerModuleFactoryManager qSlicerModuleManager
-qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget qSlicerWidget
-""".split()
+CLASSES = [
+    "ctkCheckBox", "ctkCheckableComboBox", "ctkCheckablePushButton", "ctkCollapsibleButton",
+    "ctkCollapsibleGroupBox", "ctkColorPickerButton", "ctkComboBox", "ctkDirectoryButton",
+    "ctkDoubleRangeSlider", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkExpandableWidget",
+    "ctkFittedTextBrowser", "ctkMenuButton", "ctkMessageBox", "ctkPathLineEdit", "ctkPushButton",
+    "ctkRangeWidget", "ctkSearchBox", "ctkSliderWidget", "qMRMLCheckableNodeComboBox",
+    "qMRMLCollapsibleButton", "qMRMLColorTableComboBox", "qMRMLNodeComboBox", "qMRMLPlotView",
+    "qMRMLPlotWidget", "qMRMLRangeWidget", "qMRMLSegmentEditorWidget", "qMRMLSegmentSelectorWidget",
+    "qMRMLSegmentationShow3DButton", "qMRMLSegmentsTableView", "qMRMLSequenceBrowserPlayWidget",
+    "qMRMLSequenceBrowserSeekWidget", "qMRMLSliceView", "qMRMLSliceWidget", "qMRMLSliderWidget",
+    "qMRMLSpinBox", "qMRMLSubjectHierarchyComboBox", "qMRMLSubjectHierarchyTreeView",
+    "qMRMLTableModel", "qMRMLTableView", "qMRMLTableWidget", "qMRMLThreeDView", "qMRMLThreeDWidget",
+    "qMRMLVolumeThresholdWidget", "qMRMLWidget", "qMRMLWindowLevelWidget", "qSlicerApplication",
+    "qSlicerIOManager", "qSlicerLayoutManager", "qSlicerModuleFactoryManager", "qSlicerModuleManager",
+    "qSlicerScriptedLoadableModule", "qSlicerScriptedLoadableModuleWidget", "qSlicerWidget",
+]  # fmt: skip
 
 # Entries that the pattern reader missed, each seen in the header named.
 ADDITIONS = {

@@ -90,7 +90,9 @@ class SampleModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):  # 
 
     def onApply(self):
         with slicer.util.tryWithErrorDisplay(_("Failed."), waitCursor=True):
-            self.ui.resultLabel.text = self.logic.process(self._parameterNode.inputVolume, self._parameterNode.threshold)
+            self.ui.resultLabel.text = self.logic.process(
+                self._parameterNode.inputVolume, self._parameterNode.threshold
+            )
 
 
 class SampleModuleLogic(ScriptedLoadableModuleLogic):  # noqa: F405

@@ -20,7 +20,13 @@ _enum_values: dict[str, dict[str, int]] = {}
 
 _SIMPLE = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": list}
 _DEFAULTS = {"bool": False, "int": 0, "double": 0.0, "QString": "", "QStringList": ()}
-_TAKES = {"bool": (bool, int), "int": (int,), "double": (int, float), "QString": (str,), "QStringList": (list, tuple)}
+_TAKES = {
+    "bool": (bool, int),
+    "int": (int,),
+    "double": (int, float),
+    "QString": (str,),
+    "QStringList": (list, tuple),
+}
 
 
 def behavior(name: str, enums: dict[str, int] | None = None):
@@ -82,7 +88,9 @@ def _generic_method(name: str, overloads: list[Method], properties: dict[str, st
 
     def call(self, *arguments):
         if not least <= len(arguments) <= most:
-            raise TypeError(f"{type(self).__name__}.{name} takes {least} to {most} arguments, not {len(arguments)}")
+            raise TypeError(
+                f"{type(self).__name__}.{name} takes {least} to {most} arguments, not {len(arguments)}"
+            )
         calls(self).append((name, arguments))
         if target in properties and len(arguments) == 1:
             setattr(self, target, arguments[0])
@@ -105,7 +113,10 @@ def _signals(entry: ClassSurface) -> tuple[dict, dict]:
         keys = [tuple(_python_type(kind) for kind in method.types) for method in overloads]
         attributes[name] = QtCore.Signal(*keys) if any(keys) else QtCore.Signal()
         for method, key in zip(overloads, keys, strict=True):
-            table[method.signature] = (name, (key if len(key) > 1 else key[0]) if len(keys) > 1 and key else None)
+            table[method.signature] = (
+                name,
+                (key if len(key) > 1 else key[0]) if len(keys) > 1 and key else None,
+            )
     return attributes, table
 
 
@@ -173,7 +184,9 @@ def _namespace(entry: ClassSurface, base: type) -> dict:
         if name.startswith("__") or name in ("_build", "_defaults"):
             continue
         if not name.startswith("_") and name not in allowed and not hasattr(base, name):
-            raise AttributeError(f"behavior of {entry.name} offers '{name}', which the real class does not list")
+            raise AttributeError(
+                f"behavior of {entry.name} offers '{name}', which the real class does not list"
+            )
         names[name] = value
     names["__init__"] = _initializer(behavior_class, base)
     return names
@@ -184,7 +197,7 @@ def _implemented(base: type, name: str) -> bool:
     return any(name in vars(cls) for cls in base.__mro__ if "_surface" in vars(cls))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def standin(name: str) -> type:
     """Return the stand-in of the CTK or Slicer class ``name``.
 

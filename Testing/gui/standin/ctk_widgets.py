@@ -123,7 +123,14 @@ class CollapsibleButton:
 class SliderWidget:
     """A slider and a spin box with one floating point value."""
 
-    _defaults = {"maximum": 99.0, "singleStep": 1.0, "pageStep": 10.0, "decimals": 2, "spinBoxVisible": True, "tracking": True}
+    _defaults = {
+        "maximum": 99.0,
+        "singleStep": 1.0,
+        "pageStep": 10.0,
+        "decimals": 2,
+        "spinBoxVisible": True,
+        "tracking": True,
+    }
     _STEPS = 1000
 
     def _build(self):
@@ -393,7 +400,9 @@ class DirectoryButton:
             self.directoryChanged.emit(value)
 
     def browse(self):
-        path = QtWidgets.QFileDialog.getExistingDirectory(self, self.caption or "Select folder", self._directory)
+        path = QtWidgets.QFileDialog.getExistingDirectory(
+            self, self.caption or "Select folder", self._directory
+        )
         if path:
             self.directory = path
             self.directorySelected.emit(path)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import slicer
 
-
 SOURCE_VARIABLE = "THERANOSTIC_SLICER_SOURCE"
 _OWN = {
     "i18n": "i18n",

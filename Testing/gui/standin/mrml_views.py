@@ -250,7 +250,9 @@ class SegmentsTableView:
         if node is not None:
             kinds = slicer.vtkSegmentation
             self._observers.add(
-                node.GetSegmentation(), [kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified], "_fill"
+                node.GetSegmentation(),
+                [kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified],
+                "_fill",
             )
             if node.GetDisplayNode() is not None:
                 self._observers.add(node.GetDisplayNode(), MODIFIED, "_fill")

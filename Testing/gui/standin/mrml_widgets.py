@@ -45,7 +45,7 @@ def with_scene(cls):
     return cls
 
 
-for _name in ("qMRMLWidget", "qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLRangeWidget"):
+for _name in ("qMRMLWidget", "qMRMLSliderWidget", "qMRMLSpinBox"):
     behavior(_name)(with_scene(type(_name, (), {})))
 
 
@@ -58,6 +58,19 @@ class TakesScene:
 
 for _name in ("qSlicerWidget", "qMRMLCollapsibleButton"):
     behavior(_name)(TakesScene)
+
+
+@behavior("qMRMLRangeWidget")
+class RangeWidget(TakesScene):
+    """Its scene is a property."""
+
+    @property
+    def mrmlScene(self):
+        return vars(self).get("_scene")
+
+    @mrmlScene.setter
+    def mrmlScene(self, scene):
+        self.setMRMLScene(scene)
 
 
 @behavior("qMRMLNodeComboBox")
@@ -279,7 +292,9 @@ class CheckableNodeComboBox:
     def setCheckState(self, node, state):
         wanted = state == QtCore.Qt.CheckState.Checked
         if wanted != (node in self._checked):
-            self._checked = [*self._checked, node] if wanted else [item for item in self._checked if item is not node]
+            self._checked = (
+                [*self._checked, node] if wanted else [item for item in self._checked if item is not node]
+            )
             self.checkedNodesChanged.emit()
 
     def check(self, node):

@@ -7,6 +7,7 @@ The rules are those of ``PythonQtInstanceWrapper`` and ``PythonQtClassInfo``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -39,21 +40,36 @@ def qobject_classes() -> list[type]:
 # --------------------------------------------------------------------------- properties
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def qt_class(cls: type) -> type:
     """Return the first class of Qt itself in the bases of ``cls``."""
     return next(base for base in cls.__mro__ if base.__module__.startswith("PySide6."))
 
 
-@functools.lru_cache(maxsize=None)
-def qt_properties(cls: type) -> dict[str, QtCore.QMetaProperty]:
+@dataclasses.dataclass(frozen=True)
+class QtProperty:
+    """What matters here of a Qt meta-property."""
+
+    writable: bool
+    enum: bool
+
+
+@functools.cache
+def _native_properties(native: type) -> dict[str, QtProperty]:
+    # Read once for every class, before any object lives: PySide6 invalidates staticMetaObject when an
+    # object whose metaObject() was asked for dies.
+    meta = native.staticMetaObject
+    items = [meta.property(index) for index in range(meta.propertyCount())]
+    return {item.name(): QtProperty(item.isWritable(), item.isEnumType()) for item in items}
+
+
+@functools.cache
+def qt_properties(cls: type) -> dict[str, QtProperty]:
     """Return the meta-properties of ``cls``, except those that a Python class redefines."""
     native = qt_class(cls)
     own = cls.__mro__[: cls.__mro__.index(native)]
     redefined = {name for base in own for name in vars(base)}
-    meta = native.staticMetaObject
-    properties = [meta.property(index) for index in range(meta.propertyCount())]
-    return {item.name(): item for item in properties if item.name() not in redefined}
+    return {name: item for name, item in _native_properties(native).items() if name not in redefined}
 
 
 def _getter(native: type, name: str):
@@ -64,13 +80,13 @@ def _getter(native: type, name: str):
     return None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _readers(cls: type) -> dict:
     native = qt_class(cls)
     readers = {}
     for name in qt_properties(cls):
         # The singleShot property of QTimer shares its name with a static function.
-        method = None if name in ("singleShot", "modal") else _getter(native, name)
+        method = None if name == "singleShot" else _getter(native, name)
         readers[name] = method or (lambda self, key=name: QObject.property(self, key))
     readers["name"] = QObject.objectName
     for base in cls.__mro__[: cls.__mro__.index(native)]:
@@ -112,7 +128,7 @@ def _python_derived(cls: type) -> bool:
 
 def _write_property(self, cls, name, value):
     item = qt_properties(cls)[name]
-    if not item.isWritable():
+    if not item.writable:
         raise AttributeError(f"property '{name}' of '{cls.__name__}' is read-only")
     setter = getattr(qt_class(cls), "set" + name[:1].upper() + name[1:], None)
     if setter is not None:
@@ -120,7 +136,7 @@ def _write_property(self, cls, name, value):
             setter(self, value)
             return
         except TypeError:
-            if not (item.isEnumType() and isinstance(value, int)):
+            if not (item.enum and isinstance(value, int)):
                 raise
     if not QObject.setProperty(self, name, value):
         raise AttributeError(f"property '{name}' of '{cls.__name__}' does not take {value!r}")
@@ -282,12 +298,29 @@ def _matches(child, kind) -> bool:
 def find_children(self, kind=None, name=None) -> list:
     """Return all descendants of a class (given as class or by name) and object name."""
     everything = _native_find(self, QObject)
-    return [child for child in everything if _matches(child, kind) and name in (None, QObject.objectName(child))]
+    return [
+        child for child in everything if _matches(child, kind) and name in (None, QObject.objectName(child))
+    ]
 
 
 def find_child(self, kind=None, name=None):
     """Return the first of :func:`find_children`, or None."""
     return next(iter(find_children(self, kind, name)), None)
+
+
+def read_property(self, name: str):
+    """Return a property by name, also one that a stand-in keeps; None where there is none."""
+    if isinstance(inspect.getattr_static(type(self), name, None), property):
+        return getattr(self, name)
+    return QObject.property(self, name)
+
+
+def write_property(self, name: str, value) -> bool:
+    """Set a property by name; an unknown name makes a dynamic property, as in Qt."""
+    if isinstance(inspect.getattr_static(type(self), name, None), property):
+        setattr(self, name, value)
+        return True
+    return QObject.setProperty(self, name, value)
 
 
 def delete(self) -> None:
@@ -304,6 +337,8 @@ _methods = {
     "className": class_name,
     "findChildren": find_children,
     "findChild": find_child,
+    "property": read_property,
+    "setProperty": write_property,
     "delete": delete,
 }
 
@@ -317,6 +352,8 @@ def install() -> None:
     """Change PySide6 in this process; :func:`uninstall` changes it back."""
     if _saved:
         return
+    for cls in qobject_classes():
+        _native_properties(cls)
     for cls in qobject_classes():
         _patch(cls, "__setattr__", _set)
         if "exec" in vars(cls) and cls is not QtWidgets.QDialog:

@@ -24,6 +24,38 @@ LOGICS = {
 }
 
 
+# What the application puts into the subject hierarchy when it is added to the scene.
+IN_HIERARCHY = (
+    "vtkMRMLVolumeNode",
+    "vtkMRMLSegmentationNode",
+    "vtkMRMLModelNode",
+    "vtkMRMLMarkupsNode",
+    "vtkMRMLTableNode",
+    "vtkMRMLTextNode",
+    "vtkMRMLTransformNode",
+    "vtkMRMLPlotChartNode",
+    "vtkMRMLPlotSeriesNode",
+    "vtkMRMLSequenceBrowserNode",
+)
+
+
+def _keep_hierarchy(scene) -> None:
+    """Put each new data node into the subject hierarchy, as the application's plugin handler does."""
+    import slicer
+    import vtk
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def added(caller, event, node):
+        known = node is not None and any(node.IsA(kind) for kind in IN_HIERARCHY)
+        if not known or node.GetHideFromEditors() or scene.IsImporting():
+            return
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        if not tree.GetItemByDataNode(node):
+            tree.CreateItem(tree.GetSceneItemID(), node)
+
+    scene.AddObserver(scene.NodeAddedEvent, added)
+
+
 class SceneWithLogics:
     """A vtkMRMLScene, its cache, the application logic and the module logics."""
 
@@ -50,6 +82,7 @@ class SceneWithLogics:
             logic.SetMRMLScene(self.scene)
             self.application_logic.SetModuleLogic(name, logic)
         self.add_application_nodes()
+        _keep_hierarchy(self.scene)
 
     def add_application_nodes(self) -> None:
         """Add the nodes that every running application has: subject hierarchy, selection, interaction."""

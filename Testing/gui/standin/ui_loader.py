@@ -79,7 +79,9 @@ class _Document:
                 self._check_qt(widget, kind)
             if kind not in surface():
                 continue
-            listed = {key for key in dir(standin(kind)) if isinstance(getattr(standin(kind), key, None), property)}
+            listed = {
+                key for key in dir(standin(kind)) if isinstance(getattr(standin(kind), key, None), property)
+            }
             for element in [item for item in widget.findall("property") if item.get("name") in listed]:
                 widget.remove(element)
                 self.properties.append((name, element.get("name"), element))

@@ -70,7 +70,9 @@ def _button(buttons, answer: bool):
     return box.Ok if answer else box.Cancel
 
 
-def _message_display(level, text, testing_value, mainWindowNeeded=False, parent=None, windowTitle=None, **kwargs):
+def _message_display(
+    level, text, testing_value, mainWindowNeeded=False, parent=None, windowTitle=None, **kwargs
+):
     box = QtWidgets.QMessageBox
     buttons = kwargs.get("standardButtons", box.Ok)
     detail = kwargs.get("detailedText", "")
@@ -138,8 +140,15 @@ def install() -> None:
     _replace(slicer.util, "_messageDisplay", _message_display)
     _replace(slicer.util, "messageBox", _message_box)
     _replace(slicer.util, "delayDisplay", lambda message, *rest, **kwargs: user.tell("info", message))
-    _replace(slicer.util, "showStatusMessage", lambda message, duration=0: user.tell("status", message) or True)
-    for name, kind in (("information", "info"), ("warning", "warning"), ("critical", "error"), ("question", "question")):
+    _replace(
+        slicer.util, "showStatusMessage", lambda message, duration=0: user.tell("status", message) or True
+    )
+    for name, kind in (
+        ("information", "info"),
+        ("warning", "warning"),
+        ("critical", "error"),
+        ("question", "question"),
+    ):
         _replace(QtWidgets.QMessageBox, name, _static_box(kind))
     for name in ("getExistingDirectory", "getOpenFileName", "getSaveFileName"):
         _replace(QtWidgets.QFileDialog, name, _file_dialog(name != "getExistingDirectory"))

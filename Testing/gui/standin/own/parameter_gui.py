@@ -254,26 +254,26 @@ class NodeConnector(GuiConnector):
 def _connector_class(widget, kind):
     """Return the connector for exactly this widget class and type, as Slicer's table has it."""
     exact = type(widget)
-    paths = isinstance(kind, type) and issubclass(kind, pathlib.PurePath)
+    boxes = (qt.QCheckBox, ctk.ctkCheckBox, qt.QPushButton, ctk.ctkCheckablePushButton)
+    real = (qt.QDoubleSpinBox, ctk.ctkSliderWidget, slicer.qMRMLSliderWidget, ctk.ctkDoubleSlider)
+    real = (*real, ctk.ctkDoubleSpinBox, slicer.qMRMLSpinBox)
+    combos = (qt.QComboBox, ctk.ctkComboBox)
+    ranges = (ctk.ctkRangeWidget, ctk.ctkDoubleRangeSlider, slicer.qMRMLRangeWidget)
+    paths = (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton)
+    of_class = kind if isinstance(kind, type) else type(None)
     table = [
-        (kind is bool and exact in (qt.QCheckBox, ctk.ctkCheckBox, qt.QPushButton, ctk.ctkCheckablePushButton), CheckedConnector),
+        (kind is bool and exact in boxes, CheckedConnector),
         (kind is int and exact in (qt.QSlider, qt.QSpinBox), NumberConnector),
-        (
-            kind in (int, float)
-            and exact
-            in (qt.QDoubleSpinBox, ctk.ctkSliderWidget, slicer.qMRMLSliderWidget, ctk.ctkDoubleSlider,
-                ctk.ctkDoubleSpinBox, slicer.qMRMLSpinBox),
-            NumberConnector,
-        ),
-        (kind in (int, float, str, bool) and exact in (qt.QComboBox, ctk.ctkComboBox), ChoiceConnector),
-        (isinstance(kind, type) and issubclass(kind, enum.Enum) and exact in (qt.QComboBox, ctk.ctkComboBox), EnumConnector),
+        (kind in (int, float) and exact in real, NumberConnector),
+        (kind in (int, float, str, bool) and exact in combos, ChoiceConnector),
+        (issubclass(of_class, enum.Enum) and exact in combos, EnumConnector),
         (kind is str and exact is qt.QLineEdit, TextConnector),
         (kind is str and exact is qt.QLabel, LabelConnector),
         (kind is str and exact is qt.QTextEdit, PlainTextConnector),
-        (kind is FloatRange and exact in (ctk.ctkRangeWidget, ctk.ctkDoubleRangeSlider, slicer.qMRMLRangeWidget), RangeConnector),
-        (paths and exact in (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton), PathConnector),
+        (kind is FloatRange and exact in ranges, RangeConnector),
+        (issubclass(of_class, pathlib.PurePath) and exact in paths, PathConnector),
         (bool(_node_types(kind)) and exact is slicer.qMRMLNodeComboBox, NodeConnector),
-    ]  # fmt: skip
+    ]
     return next((connector for fits, connector in table if fits), None)
 
 

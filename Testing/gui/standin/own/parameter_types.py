@@ -461,7 +461,9 @@ class RangeCodec(TupleCodec):
         node.SetParameter(f"{name}.maximum", str(value.maximum))
 
     def read(self, node, name):
-        return FloatRange(float(node.GetParameter(f"{name}.minimum")), float(node.GetParameter(f"{name}.maximum")))
+        return FloatRange(
+            float(node.GetParameter(f"{name}.minimum")), float(node.GetParameter(f"{name}.maximum"))
+        )
 
     def remove(self, node, name):
         node.UnsetParameter(f"{name}.minimum")

@@ -45,7 +45,11 @@ class ScriptedLoadableModule:
         return _resource(self.parent.path, filename)
 
     def getDefaultModuleDocumentationLink(self, docPage=None):
-        url = slicer.app.documentationBaseUrl + docPage if docPage else slicer.app.moduleDocumentationUrl(self.moduleName)
+        url = (
+            slicer.app.documentationBaseUrl + docPage
+            if docPage
+            else slicer.app.moduleDocumentationUrl(self.moduleName)
+        )
         return f'<p><a href="{url}">online documentation</a></p>'
 
     def runTest(self, msec=100, **kwargs):
@@ -63,7 +67,9 @@ class ScriptedLoadableModuleWidget:
         super().__init__()
         name = type(self).__name__
         self.moduleName = name[: -len("Widget")] if name.endswith("Widget") else name
-        self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
+        self.developerMode = slicer.util.settingsValue(
+            "Developer/DeveloperMode", False, converter=slicer.util.toBool
+        )
         self.parent = parent
         if parent is None:
             self.parent = slicer.qMRMLWidget()
@@ -73,7 +79,9 @@ class ScriptedLoadableModuleWidget:
         if parent is None:
             self.setup()
             self.parent.show()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+        slicer.app.moduleManager().connect(
+            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+        )
 
     def resourcePath(self, filename):
         return _resource(slicer.util.modulePath(self.moduleName), filename)
@@ -87,7 +95,9 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+            )
 
     def onReload(self):
         slicer.util.reloadScriptedModule(self.moduleName)
