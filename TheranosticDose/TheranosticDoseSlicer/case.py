@@ -55,12 +55,18 @@ class Case:
         node = slicer.mrmlScene.AddNewNodeByClass(
             "vtkMRMLScriptedModuleNode", slicer.mrmlScene.GenerateUniqueName(name)
         )
+        # Shown in the cycle selector; in the tree the case is its folder.
+        node.SetHideFromEditors(False)
+        return cls.adopt(node)
+
+    @classmethod
+    def adopt(cls, node) -> Case:
+        """Make a case of an empty scripted module node (one that the user added in a selector)."""
         node.SetModuleName(MODULE_NAME)
         node.SetAttribute("ModuleName", MODULE_NAME)
         node.SetAttribute(CASE_FLAG, "1")
-        node.SetAttribute(hierarchy.CASE_ATTRIBUTE, uuid.uuid4().hex[:12])
-        # In the tree the case is its folder.
-        node.SetHideFromEditors(False)
+        if not node.GetAttribute(hierarchy.CASE_ATTRIBUTE):
+            node.SetAttribute(hierarchy.CASE_ATTRIBUTE, uuid.uuid4().hex[:12])
         return cls(node)
 
     @property

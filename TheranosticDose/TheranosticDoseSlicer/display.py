@@ -120,6 +120,18 @@ def show(background=None, foreground=None, opacity: float = 0.5) -> None:
         node.SetForegroundOpacity(opacity if foreground is not None else 0.0)
 
 
+def set_foreground_opacity(opacity: float) -> None:
+    """Change the opacity of what is shown in front."""
+    import slicer
+
+    composites = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
+    composites.UnRegister(None)
+    for index in range(composites.GetNumberOfItems()):
+        node = composites.GetItemAsObject(index)
+        if node.GetForegroundVolumeID():
+            node.SetForegroundOpacity(opacity)
+
+
 def checkerboard(first, second, squares: int = 8):
     """Return the array of two images on one grid in alternating blocks ``(z, y, x)``, each scaled to 0 to 1."""
     scaled = [_scaled(first), _scaled(second)]

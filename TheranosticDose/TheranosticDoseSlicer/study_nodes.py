@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ LABEL, TIME, ACTIVITY, SCALE, UNIT, DURATION, USE = (
     "duration (s)",
     "use",
 )
-STUDY_RECORD, STEP_FINDINGS = "study", "findings/"
+STUDY_RECORD, STEP_FINDINGS, MEASURED, SHOWN = "study", "findings/", "measuredActivity", "shownScale"
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 _UNIT_OF_QUANTITY = {"spect_bq_ml": "BQML", "spect_counts": "CNTS"}
 
@@ -47,7 +48,8 @@ def load(case: Case, study: Study) -> Iterator[str]:
         yield voi.name
     columns = time_point_columns(study)
     totals = {column.name: column.values for column in columns}
-    case.set_record("measuredActivity", dict(zip(totals[LABEL], totals[ACTIVITY], strict=True)))
+    case.set_record(SHOWN, {})
+    case.set_record(MEASURED, dict(zip(totals[LABEL], totals[ACTIVITY], strict=True)))
     case.set(roles.TIME_POINTS, tables.table_from(columns, "Time points", case.get(roles.TIME_POINTS)))
     yield "time points"
     set_findings(case, "load", study.findings)
@@ -104,7 +106,7 @@ def study_of(case: Case) -> Study:
     entries, findings = [], []
     for entry in record["acquisitions"]:
         row = rows.get(entry["label"])
-        if row is None or not _true(row[USE]):
+        if row is None or not is_true(row[USE]):
             findings.append(_left_out(entry))
             continue
         found[entry["label"]] = _images(case, entry, float(row[SCALE]))
@@ -168,7 +170,7 @@ def _left_out(entry: dict[str, Any]) -> Finding:
     return Finding("info", f"acquisition[{entry['label']}]", text, False, "panel")
 
 
-def _true(value: Any) -> bool:
+def is_true(value: Any) -> bool:
     """A check box that came back from a saved scene as a number or text."""
     return str(value).strip().lower() not in ("0", "0.0", "false", "")
 
@@ -182,16 +184,32 @@ def set_administration(case: Case, **values: Any) -> None:
     case.set_record(STUDY_RECORD, record)
 
 
-def apply_activity_edit(case: Case, row: int, activity_mbq: float) -> float:
-    """Set the calibration of a row so that its total becomes ``activity_mbq``; return the factor."""
+def reconcile(case: Case) -> bool:
+    """Make activity and calibration of the table agree after an edit; return whether something was changed.
+
+    A changed activity becomes a calibration (the factor that gives that total), a changed
+    calibration changes the activity.
+    """
     table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
-    label = tables.rows_of(table)[row][LABEL]
-    measured = case.record("measuredActivity", {}).get(label)
-    if not measured or activity_mbq <= 0:
-        raise InputError(f"The activity of {label!r} must be positive to calibrate with.")
-    factor = activity_mbq / measured
-    tables.set_cell(table, row, SCALE, factor)
-    return factor
+    measured, shown = case.record(MEASURED, {}), case.record(SHOWN, {})
+    changed = False
+    for number, row in enumerate(tables.rows_of(table)):
+        label, activity, scale = row[LABEL], float(row[ACTIVITY]), float(row[SCALE])
+        total = measured.get(label)
+        if not total or math.isclose(activity, total * scale, rel_tol=1e-9):
+            continue
+        if math.isclose(activity, total * shown.get(label, 1.0), rel_tol=1e-9):
+            tables.set_cell(table, number, ACTIVITY, total * scale)
+        elif activity > 0:
+            scale = activity / total
+            tables.set_cell(table, number, SCALE, scale)
+        else:
+            tables.set_cell(table, number, ACTIVITY, total * scale)
+            raise InputError(f"The activity of {label!r} must be positive; {activity:g} MBq was not taken.")
+        shown[label] = scale
+        changed = True
+    case.set_record(SHOWN, shown)
+    return changed
 
 
 def set_findings(case: Case, step: str, findings) -> None:

@@ -1,0 +1,340 @@
+"""Joins the steps: the case that is shown, the task that runs, the results that follow the mouse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from TheranosticDoseLib.errors import TheranosticDoseError
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer.case import CASE_FLAG, Case
+from TheranosticDoseSlicer.jobs import State
+from TheranosticDoseSlicer.parameters import run_settings
+
+from TheranosticDosePanels.dose import DosePanel
+from TheranosticDosePanels.evaluation import EvaluationPanel
+from TheranosticDosePanels.export import ExportPanel
+from TheranosticDosePanels.kinetics import KineticsPanel
+from TheranosticDosePanels.registration import RegistrationPanel
+from TheranosticDosePanels.segmentation import SegmentationPanel
+from TheranosticDosePanels.study import StudyPanel
+
+POLL_MS = 40
+EDIT_DELAY_MS = 120
+# What one call of the timer may take: short enough that the mouse does not stutter.
+SLICE_S = 0.03
+
+
+class Controller:
+    """Owns the steps; ``close`` must be called before it is dropped."""
+
+    def __init__(self, ui, logic) -> None:
+        self.ui, self.logic = ui, logic
+        self.parameters = None
+        self.case: Case | None = None
+        self.live = None
+        self.task = None
+        self._onDone = None
+        self._update = None
+        self._again = False
+        self._observed = []
+        self._refreshing = False
+        self.phantom = {}
+        self._taskTimer = self._timer(POLL_MS, self._tick)
+        self._liveTimer = self._timer(0, self._tickLive)
+        self._editTimer = self._timer(EDIT_DELAY_MS, self.startUpdate)
+        self._editTimer.singleShot = True
+        ui.jobFrame.visible = False
+        ui.messageLabel.visible = False
+        ui.caseSelector.addAttribute("vtkMRMLScriptedModuleNode", CASE_FLAG, "1")
+        ui.caseSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onCaseAdded)
+        ui.cancelButton.connect("clicked(bool)", self.cancel)
+        self.panels = [
+            panel(self)
+            for panel in (
+                StudyPanel,
+                RegistrationPanel,
+                SegmentationPanel,
+                KineticsPanel,
+                DosePanel,
+                EvaluationPanel,
+                ExportPanel,
+            )
+        ]
+
+    def _timer(self, interval, slot):
+        timer = qt.QTimer()
+        timer.interval = interval
+        timer.connect("timeout()", slot)
+        return timer
+
+    # ---------------------------------------------------------------- state
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return self.task is not None and self.task.running
+
+    def settings(self):
+        """Return the settings of a run as chosen in the panel."""
+        return run_settings(self.parameters)
+
+    def setParameters(self, parameters) -> None:
+        """Show a parameter node; ``None`` where the module is left or the scene closes."""
+        self.parameters = parameters
+        if parameters is None:
+            self._follow(None)
+        else:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Bring everything up to date with the parameter node and the scene."""
+        if self.parameters is None or self._refreshing:
+            return
+        self._refreshing = True
+        try:
+            self._follow(self.parameters.caseNode)
+            self._applySettings()
+            for panel in self.panels:
+                panel.refreshAll()
+        finally:
+            self._refreshing = False
+
+    def newCase(self) -> Case:
+        """Add a cycle and show it."""
+        case = Case.create("Cycle 1")
+        self.parameters.caseNode = case.node
+        return case
+
+    def requireCase(self) -> Case:
+        """Return the shown case; made where there is none."""
+        return self.case or self.newCase()
+
+    def _onCaseAdded(self, node) -> None:
+        case = Case.adopt(node)
+        self.parameters.caseNode = case.node
+        self.refresh()
+
+    def _follow(self, node) -> None:
+        """Follow a case node: its results, and the nodes whose changes count."""
+        if node is not None and node.GetAttribute(CASE_FLAG) != "1":
+            node = None
+        current = self.case.node if self.case is not None else None
+        if node is not current:
+            self._stopUpdate()
+            self.case = Case(node) if node is not None else None
+            self.live = None
+        self._observe()
+
+    def _applySettings(self) -> None:
+        if self.case is None:
+            return
+        try:
+            settings = self.settings()
+        except TheranosticDoseError as error:
+            self.tell(str(error))
+            return
+        if self.live is None:
+            from TheranosticDoseSlicer.live import Live
+
+            self.live = Live(self.case, settings)
+            if self.case.record("registered") is not None and self.case.get(roles.SEGMENTATION) is not None:
+                self.requestUpdate()
+        elif self.live.settings != settings:
+            self.live.settings = settings
+            self.requestUpdate()
+
+    def _observe(self) -> None:
+        """Observe the nodes whose changes move the results."""
+        wanted = []
+        if self.case is not None:
+            segmentation = self.case.get(roles.SEGMENTATION)
+            if segmentation is not None:
+                kinds = slicer.vtkSegmentation
+                for event in (
+                    kinds.SourceRepresentationModified,
+                    kinds.SegmentAdded,
+                    kinds.SegmentRemoved,
+                    kinds.SegmentModified,
+                ):
+                    wanted.append((segmentation.GetSegmentation(), event, self._onSegmentsChanged))
+            for role, slot in (
+                (roles.TIME_POINTS, self._onTimePointsChanged),
+                (roles.ACTIVITIES, self._onPointsChanged),
+            ):
+                table = self.case.get(role)
+                if table is not None:
+                    wanted.append((table, vtk.vtkCommand.ModifiedEvent, slot))
+        if [(o, e) for o, e, _s, _t in self._observed] == [(o, e) for o, e, _s in wanted]:
+            return
+        self._unobserve()
+        self._observed = [(o, e, s, o.AddObserver(e, s)) for o, e, s in wanted]
+
+    def _unobserve(self) -> None:
+        for subject, _event, _slot, tag in self._observed:
+            subject.RemoveObserver(tag)
+        self._observed = []
+
+    def _onSegmentsChanged(self, _caller, _event) -> None:
+        if not self.busy:
+            self.requestUpdate()
+
+    def _onTimePointsChanged(self, _caller, _event) -> None:
+        if not self._refreshing and not self.busy:
+            self.panels[0].onTableEdited()
+
+    def _onPointsChanged(self, _caller, _event) -> None:
+        if not self._refreshing and not self.busy and self._update is None:
+            self.panels[3].onPointsEdited()
+
+    # ---------------------------------------------------------------- messages
+
+    def tell(self, text: str) -> None:
+        """Show a sentence at the top of the panel; an empty one hides it."""
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.visible = bool(text)
+        if text:
+            logging.info("%s", text)
+
+    @contextlib.contextmanager
+    def errorsShown(self):
+        """Show an error of the library as its sentence, not as a traceback."""
+        try:
+            yield
+        except TheranosticDoseError as error:
+            self.tell(str(error))
+            slicer.util.errorDisplay(str(error))
+
+    # ---------------------------------------------------------------- tasks
+
+    def run(self, task, onDone=None) -> None:
+        """Start a task; ``onDone`` is called when its results are loaded."""
+        if self.busy:
+            self.tell(_("Wait until the running step is done, or cancel it."))
+            return
+        self._stopUpdate()
+        self.tell("")
+        self.task, self._onDone = task, onDone
+        task.progressed.connect(self._onProgress)
+        task.finished.connect(self._onFinished)
+        self.ui.jobFrame.visible = True
+        self.ui.jobLabel.text = task.title
+        self.ui.jobProgress.value = 0
+        task.start()
+        if task.running:
+            self._taskTimer.start()
+            self.refresh()
+
+    def cancel(self, _checked=None) -> None:
+        """Stop the running task."""
+        if self.busy:
+            self.task.cancel()
+
+    def stop(self) -> None:
+        """Stop everything that runs; the scene is about to close."""
+        self._taskTimer.stop()
+        if self.busy:
+            self.task.finished.disconnect(self._onFinished)
+            self.task.cancel()
+            self.ui.jobFrame.visible = False
+        self.task = None
+        self._stopUpdate()
+        self._unobserve()
+        for panel in self.panels:
+            if hasattr(panel, "stop"):
+                panel.stop()
+        self.case = self.live = None
+
+    def close(self) -> None:
+        """Let go of everything; the module is reloaded or the application ends."""
+        self.stop()
+        for timer in (self._taskTimer, self._liveTimer, self._editTimer):
+            timer.stop()
+
+    def _tick(self) -> None:
+        if self.task is None:
+            self._taskTimer.stop()
+            return
+        end = time.perf_counter() + SLICE_S
+        while self.task.running:
+            self.task.tick()
+            if self.task.state is State.RUNNING or time.perf_counter() > end:
+                break
+
+    def _onProgress(self, fraction, message) -> None:
+        self.ui.jobProgress.value = int(1000 * fraction)
+        self.ui.jobLabel.text = f"{self.task.title}: {message}"
+
+    def _onFinished(self, task) -> None:
+        self._taskTimer.stop()
+        self.ui.jobFrame.visible = False
+        seconds = time.monotonic() - task.started_s
+        done, self._onDone = self._onDone, None
+        if task.state is State.FAILED:
+            self.tell(task.error)
+            slicer.util.errorDisplay(task.error)
+        elif task.state is State.CANCELLED:
+            self.tell(_("{step} was cancelled; nothing of it was kept.").format(step=task.title))
+        else:
+            logging.info("%s took %.1f s", task.title, seconds)
+            if self.case is not None:
+                timings = self.case.record("timings", {})
+                self.case.set_record("timings", {**timings, task.title: seconds})
+        self.refresh()
+        if task.state is State.DONE and done is not None:
+            with self.errorsShown():
+                done(task)
+            self.refresh()
+
+    def openSection(self, name: str) -> None:
+        """Open the section of a step and close the others."""
+        for panel in self.panels:
+            getattr(self.ui, panel.section).collapsed = panel.section != name
+
+    # ---------------------------------------------------------------- what follows the mouse
+
+    def requestUpdate(self) -> None:
+        """Bring the results up to date soon; many requests in a row are one update."""
+        if not self._editTimer.active:
+            self._editTimer.start()
+
+    def startUpdate(self) -> None:
+        """Begin to bring the results up to date."""
+        if self.live is None or self.parameters is None or self.busy:
+            return
+        if self.case.record("registered") is None:
+            return
+        if self._update is not None:
+            self._again = True
+            return
+        self._update = self.live.update()
+        self._liveTimer.start()
+
+    def _stopUpdate(self) -> None:
+        self._editTimer.stop()
+        self._liveTimer.stop()
+        self._update, self._again = None, False
+
+    def _tickLive(self) -> None:
+        end = time.perf_counter() + SLICE_S
+        try:
+            while self._update is not None and time.perf_counter() < end:
+                next(self._update)
+        except StopIteration:
+            self._endUpdate("")
+        except TheranosticDoseError as error:
+            self._endUpdate(str(error))
+
+    def _endUpdate(self, problem: str) -> None:
+        self._liveTimer.stop()
+        self._update = None
+        self.tell(problem or " ".join(self.live.problems))
+        self.refresh()
+        if self._again:
+            self._again = False
+            self.requestUpdate()

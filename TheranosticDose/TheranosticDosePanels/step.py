@@ -1,0 +1,74 @@
+"""What all steps of the panel have in common."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+
+class StepPanel:
+    """One section of the panel: what it still needs, and its widgets kept in step with the case."""
+
+    section = ""
+    needs = ""
+
+    def __init__(self, controller) -> None:
+        self.controller = controller
+        self.ui = controller.ui
+        self.tips = {}
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect the widgets; once."""
+
+    def missing(self) -> str:
+        """Return what has to be done before this step, as a sentence; empty where nothing."""
+        if self.controller.parameters is None:
+            return _("The module is not active.")
+        if self.controller.case is None:
+            return _("Load a study first (step 1).")
+        return ""
+
+    def state(self) -> str:
+        """Return what the section says below its header."""
+        return self.missing()
+
+    def refresh(self) -> None:
+        """Bring the widgets of this step up to date."""
+
+    def refreshAll(self) -> None:
+        """Update the sentence of this step and its widgets."""
+        text = self.state()
+        label = getattr(self.ui, self.needs)
+        label.text = text
+        label.visible = bool(text)
+        self.refresh()
+
+    def setButton(self, name: str, reason: str) -> None:
+        """Enable a button, or disable it and say why in its tooltip."""
+        button = getattr(self.ui, name)
+        tip = self.tips.setdefault(name, button.toolTip)
+        if not reason and self.controller.busy:
+            reason = _("Wait until the running step is done, or cancel it.")
+        button.enabled = not reason
+        button.toolTip = reason or tip
+
+    def setTable(self, name: str, role: str) -> None:
+        """Show the table node of a role in a table view."""
+        view = getattr(self.ui, name)
+        case = self.controller.case
+        node = case.get(role) if case is not None else None
+        if view.mrmlTableNode() is not node:
+            view.setMRMLTableNode(node)
+
+    def setItems(self, name: str, items: list[tuple[str, str]], current: str) -> None:
+        """Fill a combo box with ``(label, value)``, choose ``current`` and send no signal."""
+        box = getattr(self.ui, name)
+        blocked = box.blockSignals(True)
+        known = [(box.itemText(i), box.itemData(i)) for i in range(box.count)]
+        if known != items:
+            box.clear()
+            for label, value in items:
+                box.addItem(label, value)
+        values = [value for _label, value in items]
+        box.currentIndex = values.index(current) if current in values else (0 if values else -1)
+        box.blockSignals(blocked)

@@ -1,0 +1,161 @@
+"""Step 1: studies and time points."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import codes, study_nodes, tables, tasks
+
+from TheranosticDosePanels.step import StepPanel
+
+
+class StudyPanel(StepPanel):
+    """Folder, volumes of the scene or virtual patient; the table of time points; the findings."""
+
+    section, needs = "studySection", "studyNeeds"
+
+    def connect(self):
+        """Connect the widgets."""
+        self.ui.loadButton.connect("clicked(bool)", self.onLoad)
+        self.ui.sceneButton.connect("clicked(bool)", self.onUseScene)
+        self.ui.tryButton.connect("clicked(bool)", self.onTry)
+
+    def missing(self):
+        """Return what loading needs."""
+        return "" if self.controller.parameters is not None else _("The module is not active.")
+
+    def state(self):
+        """Return how many time points there are."""
+        case = self.controller.case
+        if case is None or case.record(study_nodes.STUDY_RECORD) is None:
+            return _("Choose the folder of a study and load it, or try the virtual patient.")
+        rows = tables.rows_of(case.get(roles.TIME_POINTS)) if case.get(roles.TIME_POINTS) else []
+        used = sum(study_nodes.is_true(row[study_nodes.USE]) for row in rows)
+        outlined = len(case.labels(roles.SOURCE_VOI))
+        text = _("{used} of {number} time points are used.").format(used=used, number=len(rows))
+        if outlined:
+            text += " " + _("{number} outlines in the files appear after the registration.").format(
+                number=outlined
+            )
+        return text
+
+    def refresh(self):
+        """Update the widgets."""
+        folder = str(self.controller.parameters.inputFolder)
+        self.setButton("loadButton", "" if folder.strip(". ") else _("Choose a folder first."))
+        self.setButton("sceneButton", "" if _spectVolumes() else _("There is no SPECT volume in the scene."))
+        self.setButton("tryButton", "")
+        self.setTable("timePointsTable", roles.TIME_POINTS)
+        self.setTable("findingsTable", roles.FINDINGS)
+        self.ui.findingsLabel.visible = self.ui.findingsTable.mrmlTableNode() is not None
+        self._applyAdministration()
+
+    def _applyAdministration(self):
+        """Write an administration that was changed in the panel to the case."""
+        case, parameters = self.controller.case, self.controller.parameters
+        record = case.record(study_nodes.STUDY_RECORD) if case is not None else None
+        if record is None:
+            return
+        known, changes = record["administration"], {}
+        if parameters.nuclide != known["nuclide"]:
+            changes["nuclide"] = parameters.nuclide
+        activity = parameters.administeredActivityMbq
+        if activity > 0 and abs(activity - (known["activity_mbq"] or 0.0)) > 0.06:
+            changes["activity_mbq"] = activity
+        text = parameters.administrationTime.strip()
+        if text and text != _timeText(known["datetime"]):
+            try:
+                changes["datetime"] = dt.datetime.fromisoformat(text).isoformat()
+            except ValueError:
+                self.controller.tell(_("Injected at: write for example 2026-11-21 09:30:00."))
+        if changes:
+            study_nodes.set_administration(case, **changes)
+
+    def _showAdministration(self):
+        parameters = self.controller.parameters
+        known = self.controller.case.record(study_nodes.STUDY_RECORD)["administration"]
+        parameters.nuclide = known["nuclide"]
+        parameters.administeredActivityMbq = float(known["activity_mbq"] or 0.0)
+        parameters.administrationTime = _timeText(known["datetime"])
+
+    def onLoad(self, _checked=None):
+        """Read the folder."""
+        with self.controller.errorsShown():
+            folder = self.controller.parameters.inputFolder
+            task = tasks.load_study(self.controller.requireCase(), folder)
+            self.controller.run(task, self._loaded)
+
+    def onTry(self, _checked=None):
+        """Write a virtual patient and load it."""
+        with self.controller.errorsShown():
+            folder = Path(tempfile.mkdtemp(prefix="VirtualPatient-", dir=slicer.app.temporaryPath))
+            task = tasks.virtual_patient(folder, 1, self.controller.phantom)
+            self.controller.run(task, lambda _task: self._loadVirtual(folder))
+
+    def _loadVirtual(self, folder):
+        self.controller.parameters.inputFolder = folder / "dicom"
+        self.onLoad()
+
+    def onUseScene(self, _checked=None):
+        """Make a study of the volumes of the scene, by the times in their names or their order."""
+        with self.controller.errorsShown():
+            pairs = _pairs()
+            activity = self.controller.parameters.administeredActivityMbq or None
+            for _step in study_nodes.study_from_nodes(self.controller.requireCase(), pairs, activity):
+                pass
+            self._loaded(None)
+
+    def _loaded(self, _task):
+        self._showAdministration()
+        self.controller.refresh()
+
+    def onTableEdited(self):
+        """Check an edited table; a changed activity becomes a calibration."""
+        case = self.controller.case
+        with self.controller.errorsShown():
+            study_nodes.reconcile(case)
+            self.controller.refresh()
+
+
+def _timeText(value):
+    return value.replace("T", " ") if value else ""
+
+
+def _spectVolumes():
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in volumes if _isSpect(node)]
+
+
+def _isSpect(node):
+    quantity = codes.quantity_of(node)
+    if quantity is not None:
+        return quantity.name.startswith("spect")
+    return "spect" in node.GetName().lower() and not node.GetHideFromEditors()
+
+
+def _pairs():
+    """Return (SPECT, CT of the same time, hours) of the scene; the hours are read from the names."""
+    import re
+
+    def hours(node):
+        found = re.search(r"(\d+(?:[.,]\d+)?)\s*h\b", node.GetName(), re.IGNORECASE)
+        return float(found.group(1).replace(",", ".")) if found else None
+
+    cts = {hours(n): n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+           if (q := codes.quantity_of(n)) is not None and q.name == "ct_hu"}  # fmt: skip
+    pairs = []
+    for node in _spectVolumes():
+        time_h = hours(node)
+        if time_h is None:
+            raise InputError(
+                f"The name of the volume {node.GetName()!r} does not say its time; "
+                "rename it, for example to 'SPECT 24h'."
+            )
+        pairs.append((node, cts.get(time_h), time_h))
+    return pairs

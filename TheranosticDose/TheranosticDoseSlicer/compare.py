@@ -1,0 +1,88 @@
+"""Comparisons in the views: time points by blink and checkerboard, engines by their difference, isodoses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.geometry import array_of, image_like
+
+from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import display, images
+
+if TYPE_CHECKING:
+    from TheranosticDoseSlicer.case import Case
+
+BLINK, CHECKERBOARD, DIFFERENCE = "blink", "checkerboard", "difference"
+
+
+def pair_nodes(case: Case) -> tuple:
+    """Return the volumes of the reference and of the browsed time point, on the dose grid."""
+    series = case.require(roles.SERIES, "Run the registration first.")
+    record, browser = case.record("registered"), case.get(roles.BROWSER)
+    labels = [entry["label"] for entry in record["study"]["acquisitions"]]
+    selected = browser.GetSelectedItemNumber() if browser is not None else 0
+    reference = labels.index(record["reference"])
+    if selected == reference:
+        selected = next((i for i in range(len(labels)) if i != reference), reference)
+    nodes = []
+    for number, index in enumerate((reference, selected)):
+        image = images.image_of(series.GetNthDataNode(index))
+        role = f"{BLINK}/{number}"
+        node = images.volume_from(image, f"Compare {labels[index]}", "spect_bq_ml", case.get(role))
+        case.set(role, node)
+        nodes.append(node)
+    return tuple(nodes)
+
+
+def checkerboard_node(case: Case):
+    """Return a volume of reference and browsed time point in alternating blocks."""
+    first, second = (images.image_of(node) for node in pair_nodes(case))
+    board = display.checkerboard(array_of(first), array_of(second))
+    node = images.volume_from(image_like(board, first), "Checkerboard", None, case.get(CHECKERBOARD))
+    case.set(CHECKERBOARD, node)
+    return node
+
+
+def isodoses(case: Case, engine: str, levels_gy: list[float]) -> None:
+    """Draw the isodose lines of an engine's dose; those of other levels go."""
+    dose = case.require(roles.DOSE + engine, f"The dose of {engine!r} was deleted; compute it again.")
+    known = {key: case.get(roles.ISODOSE + key) for key in case.labels(roles.ISODOSE)}
+    found = display.isodose_models(dose, levels_gy, known)
+    for key in known:
+        if key not in found:
+            case.remove(roles.ISODOSE + key)
+    for key, node in found.items():
+        case.set(roles.ISODOSE + key, node)
+
+
+def difference(case: Case, first: str, second: str, live) -> tuple:
+    """Return the difference of two engines as volume node, and a sentence about the VOI means."""
+    nodes = [
+        case.require(roles.DOSE + engine, f"The dose of {engine!r} was deleted; compute it again.")
+        for engine in (first, second)
+    ]
+    pair = [images.image_of(node) for node in nodes]
+    array = array_of(pair[0]) - array_of(pair[1])
+    node = images.volume_from(
+        image_like(array, pair[0]), f"{first} minus {second}", "dose_difference_gy", case.get(DIFFERENCE)
+    )
+    case.set(DIFFERENCE, node)
+    limit = float(np.percentile(np.abs(array[::2, ::2, ::2]), 99.9)) or 1.0
+    shown = node.GetDisplayNode()
+    shown.SetAutoWindowLevel(False)
+    shown.SetWindowLevelMinMax(-limit, limit)
+    return node, _sentence(first, second, live)
+
+
+def _sentence(first: str, second: str, live) -> str:
+    parts = []
+    for result in live.results if live is not None else ():
+        if first in result.dvh and second in result.dvh and result.dvh[second].mean_gy > 0:
+            relative = result.dvh[first].mean_gy / result.dvh[second].mean_gy - 1.0
+            parts.append((abs(relative), f"{result.name} {100 * relative:+.1f} %"))
+    if not parts:
+        raise InputError("There is no VOI with both doses to compare.")
+    parts.sort(reverse=True)
+    return f"{first} against {second}, mean dose: " + ", ".join(text for _, text in parts[:6])

@@ -1,0 +1,106 @@
+"""Python packages on demand: asked for when a step needs them, never at start, never without asking."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+
+from TheranosticDoseLib.errors import EngineUnavailableError
+
+REQUESTER = "TheranosticDose"
+# Step or engine to the sections of requirements.txt that it needs; torch is not among them.
+_SECTIONS = {
+    "load": "base",
+    "export": "base",
+    "mc": "base",
+    "vsv": "base",
+    "vsv_density": "base",
+    "gate": "gate",
+}
+_TORCH = ("cnn",)
+
+
+def requirements_file() -> Path:
+    """Return the file with the packages."""
+    return Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+
+
+def requirements_of(step: str) -> list[str]:
+    """Return the requirements of a step or engine, for example ``["numba>=0.60"]``."""
+    wanted, section, found = _SECTIONS.get(step), "", []
+    for line in requirements_file().read_text(encoding="utf-8").splitlines():
+        line = line.strip()
+        if line.startswith("# [") and line.endswith("]"):
+            section = line[3:-1]
+        elif line and not line.startswith("#") and section == wanted:
+            found.append(line)
+    return found + (["torch"] if step in _TORCH else [])
+
+
+def missing(step: str) -> list[str]:
+    """Return the requirements of a step that are not installed."""
+    return [text for text in requirements_of(step) if importlib.util.find_spec(_module(text)) is None]
+
+
+def ensure(step: str) -> bool:
+    """Install what a step needs after asking; return whether it is there.
+
+    ``slicer.packaging`` asks and installs (Slicer 5.11 and later); older versions ask here and use pip.
+    torch comes through the PyTorch extension, which chooses the build for the machine's GPU.
+    """
+    wanted = missing(step)
+    if "torch" in wanted:
+        return _ensure_torch()
+    if not wanted:
+        return True
+    import slicer
+
+    try:
+        packaging = importlib.import_module("slicer.packaging")
+    except ImportError:
+        return _ensure_with_pip(slicer, wanted)
+    try:
+        packaging.pip_ensure(packaging.load_requirements(requirements_file()), requester=REQUESTER)
+    except (RuntimeError, OSError) as error:
+        logging.warning("Installation failed: %s", error)
+        raise EngineUnavailableError(_how(wanted, error)) from error
+    return not missing(step)
+
+
+def _ensure_with_pip(slicer, wanted: list[str]) -> bool:
+    text = f"This step needs Python packages that are not installed: {', '.join(wanted)}. Install them now?"
+    if not slicer.util.confirmOkCancelDisplay(text):
+        return False
+    try:
+        slicer.util.pip_install(wanted)
+    except (RuntimeError, OSError) as error:
+        raise EngineUnavailableError(_how(wanted, error)) from error
+    return True
+
+
+def _ensure_torch() -> bool:
+    try:
+        utils = importlib.import_module("PyTorchUtils")
+    except ImportError as error:
+        msg = (
+            "The neural network needs torch: install the PyTorch extension in the Extensions Manager and restart "
+            "Slicer. All other engines work without it."
+        )
+        raise EngineUnavailableError(msg) from error
+    logic = utils.PyTorchUtilsLogic()
+    return logic.torchInstalled() or logic.installTorch(askConfirmation=True) is not None
+
+
+def _how(wanted: list[str], error: Exception) -> str:
+    return (
+        f"The packages {', '.join(wanted)} could not be installed ({error}). Without internet, download their wheels "
+        "elsewhere and install them with slicer.util.pip_install from the folder."
+    )
+
+
+def _module(requirement: str) -> str:
+    name = requirement
+    for mark in "<>=!~[; ":
+        name = name.split(mark)[0]
+    return {"pylibjpeg-libjpeg": "libjpeg", "pylibjpeg-openjpeg": "openjpeg"}.get(name.strip(), name.strip())

@@ -1,0 +1,77 @@
+"""The parameter node of the panel and the settings of a run: one table between them."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from TheranosticDoseLib.errors import SettingsError
+
+from TheranosticDoseSlicer import choices
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.workflow import RunSettings
+
+SETTING_OF_PARAMETER = {
+    "registrationMethod": ("registration", "method"),
+    "registrationReference": ("registration", "reference"),
+    "registrationImage": ("registration", "image"),
+    "massPreserving": ("registration", "mass_preserving"),
+    "recovery": ("quantification", "recovery"),
+    "spectFwhmMm": ("quantification", "fwhm_mm"),
+    "cameraFactorCpsPerMbq": ("quantification", "camera_factor_cps_per_mbq"),
+    "fitModel": ("fit", "model"),
+    "fitMethod": ("fit", "method"),
+    "tiaMap": (None, "tia_map"),
+}
+ZERO_IS_UNKNOWN = ("spectFwhmMm", "cameraFactorCpsPerMbq")
+
+
+def run_settings(parameters) -> RunSettings:
+    """Return the validated settings of a parameter node.
+
+    Raises
+    ------
+    SettingsError
+        With the field, its value and what is expected.
+    """
+    from TheranosticDoseLib.workflow import RunSettings
+
+    values: dict[str, Any] = {"registration": {}, "quantification": {}, "fit": {}, "engine_settings": {}}
+    for parameter, (group, field) in SETTING_OF_PARAMETER.items():
+        value = getattr(parameters, parameter)
+        value = value.value if isinstance(value, enum.Enum) else value
+        if parameter in ZERO_IS_UNKNOWN and value == 0:
+            value = None
+        (values if group is None else values[group])[field] = value
+    values["engine_settings"]["mc"] = {"histories": int(parameters.mcHistories)}
+    return RunSettings.from_dict(values)
+
+
+def chosen_engines(parameters) -> list[str]:
+    """Return the engines that are ticked, in their order."""
+    return [engine for engine, field in choices.ENGINES.items() if getattr(parameters, field)]
+
+
+def levels_gy(text: str) -> list[float]:
+    """Return the doses of ``"10, 20, 40"``.
+
+    Raises
+    ------
+    SettingsError
+        Where the text holds something else than positive numbers.
+    """
+    found = []
+    for part in text.replace(";", ",").split(","):
+        if not part.strip():
+            continue
+        try:
+            value = float(part)
+        except ValueError:
+            raise SettingsError(
+                f"Isodoses: {part.strip()!r} is not a dose in Gy; write for example 10, 20, 40."
+            ) from None
+        if not 0 < value < 1e6:
+            raise SettingsError(f"Isodoses: {value:g} Gy is not a positive dose.")
+        found.append(value)
+    return sorted(set(found))

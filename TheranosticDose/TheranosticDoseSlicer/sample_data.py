@@ -1,0 +1,57 @@
+"""Sample data: the virtual patient, made on this computer, and the page of a public dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CATEGORY = "Theranostic Dosimetry"
+PUBLIC_DATASET = "https://doi.org/10.7302/0n8e-rz46"
+SOURCES = (
+    {
+        "name": "VirtualPatient",
+        "sampleName": "Virtual patient",
+        "description": "177Lu SPECT/CT of a virtual patient at four times, made here; true doses known.",
+    },
+    {
+        "name": "Lu177DotatatePatients",
+        "sampleName": "177Lu-DOTATATE patients (web page)",
+        "description": "Public SPECT/CT of patients, University of Michigan. Opens the page; the licence is CC BY-NC.",
+    },
+)
+
+
+def register(icons: Path) -> None:
+    """Add the sources to the Sample Data module."""
+    import SampleData
+
+    for source, function in zip(SOURCES, (load_virtual_patient, open_public_dataset), strict=True):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=source["sampleName"],
+            sampleDescription=source["description"],
+            thumbnailFileName=str(icons / f"{source['name']}.png"),
+            customDownloader=function,
+        )
+
+
+def load_virtual_patient(_source=None):
+    """Make the virtual patient and load it into a new case; return its volumes."""
+    import slicer
+
+    from TheranosticDoseSlicer import case as roles
+    from TheranosticDoseSlicer import tasks
+    from TheranosticDoseSlicer.case import Case
+
+    folder = Path(slicer.app.temporaryPath) / "VirtualPatient"
+    tasks.virtual_patient(folder, 1).wait()
+    case = Case.create("Virtual patient")
+    tasks.load_study(case, folder / "dicom").wait()
+    return [case.get(roles.SPECT + label) for label in case.labels(roles.SPECT)]
+
+
+def open_public_dataset(_source=None):
+    """Open the page of the public dataset; nothing is downloaded."""
+    import webbrowser
+
+    webbrowser.open(PUBLIC_DATASET)
+    return []
