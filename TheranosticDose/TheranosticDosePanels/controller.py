@@ -89,8 +89,12 @@ class Controller:
         self.parameters = parameters
         if parameters is None:
             self._follow(None)
-        else:
-            self.refresh()
+            return
+        for edit in (self.ui.inputFolderEdit, self.ui.exportFolderEdit):
+            if edit.currentPath == ".":
+                # An unset pathlib.Path is the current folder; nobody chose that.
+                edit.currentPath = ""
+        self.refresh()
 
     def refresh(self) -> None:
         """Bring everything up to date with the parameter node and the scene."""

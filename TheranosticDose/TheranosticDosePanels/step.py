@@ -59,6 +59,7 @@ class StepPanel:
         node = case.get(role) if case is not None else None
         if view.mrmlTableNode() is not node:
             view.setMRMLTableNode(node)
+        view.visible = node is not None and node.GetNumberOfRows() > 0
 
     def setItems(self, name: str, items: list[tuple[str, str]], current: str) -> None:
         """Fill a combo box with ``(label, value)``, choose ``current`` and send no signal."""

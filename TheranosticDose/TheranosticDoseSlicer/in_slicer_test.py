@@ -29,3 +29,20 @@ def whole_way(logic, check) -> None:
         check(all(result.dvh["led"].mean_gy > 0 for result in live.results))
         logic.export(case, Path(folder) / "out", live, settings)
         check((Path(folder) / "out" / "results.json").is_file())
+
+
+def hot_ball(logic, check_almost_equal) -> None:
+    """Segment a ball at half of its maximum and check its volume."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    from TheranosticDoseSlicer import images, segments
+
+    z, y, x = np.ogrid[:40, :40, :40]
+    inside = (z - 20) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 <= 8**2
+    image = sitk.GetImageFromArray(np.where(inside, 1e6, 1e3).astype(np.float32))
+    volume = images.volume_from(image, "SPECT", "spect_bq_ml")
+    segmentation = logic.newSegmentation(volume)
+    logic.segment(volume, segmentation, "percent_of_maximum", "Lesion 1", percent=50.0)
+    found, _empty = segments.read_segments(segmentation)
+    check_almost_equal(float(sitk.GetArrayFromImage(found[0].mask).sum()), float(inside.sum()))

@@ -12,6 +12,7 @@ from TheranosticDoseLib.dicom_io.clock import (
     parse_time,
     zone_of,
 )
+from TheranosticDoseLib.dicom_io.dose_report import DoseReport
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.nuclide_names import (
     half_life_s,
@@ -164,15 +165,29 @@ def _note_override(journal: Journal, overrides: Overrides, name: str, value: obj
 
 
 def administration_of(
-    doses: list[Dose], nuclide: str | None, overrides: Overrides, journal: Journal
+    doses: list[Dose],
+    nuclide: str | None,
+    overrides: Overrides,
+    journal: Journal,
+    reports: list[DoseReport] | None = None,
 ) -> tuple[Administration, Moment | None]:
-    """Return what was given, and its moment with its own time zone."""
+    """Return what was given, and its moment with its own time zone.
+
+    A dose report states what reached the patient and goes before the tags of the images;
+    a value of the user goes before both.
+    """
     doses = [dose for dose in doses if nuclide is None or dose.nuclide in (None, nuclide)]
-    moment = _choose_moment(doses, overrides, journal)
-    activity = _choose_activity(doses, nuclide, overrides, journal)
-    residual = overrides.residual_mbq or 0.0
+    report = next((one for one in reports or [] if one.net_mbq is not None), None)
+    moment = _choose_moment(doses, overrides, journal, report)
+    activity = _choose_activity(doses, nuclide, overrides, journal, report)
+    residual = 0.0
     if overrides.residual_mbq is not None:
+        residual = overrides.residual_mbq
         _note_override(journal, overrides, "residual_mbq", residual, "MBq")
+        if report is not None and overrides.injected_activity_mbq is None:
+            activity = activity if report.before_mbq is None else report.before_mbq
+    elif report is not None and overrides.injected_activity_mbq is None:
+        journal.row(SECTION, "residual, MBq", report.after_mbq, report.source)
     elif activity is not None:
         journal.find(
             "assumption",
@@ -188,27 +203,33 @@ def administration_of(
         error = InputError(f"The residual of {residual:g} MBq is not below the activity of {activity:g} MBq.")
         journal.fail(error, SECTION, "residual")
         residual = 0.0
+    if overrides.radiopharmaceutical:
+        _note_override(journal, overrides, "radiopharmaceutical", overrides.radiopharmaceutical)
     drug = overrides.radiopharmaceutical or next((d.pharmaceutical for d in doses if d.pharmaceutical), "")
-    given = Administration(
-        nuclide or "Lu-177",
-        None if activity is None else activity - residual,
-        moment.value if moment else None,
-        drug,
-        residual,
-    )
-    return given, moment
+    net = None if activity is None else activity - residual
+    if overrides.residual_mbq is None and report is not None and overrides.injected_activity_mbq is None:
+        residual = report.after_mbq or 0.0
+    return Administration(nuclide or "Lu-177", net, moment.value if moment else None, drug, residual), moment
 
 
 def _choose_activity(
-    doses: list[Dose], nuclide: str | None, overrides: Overrides, journal: Journal
+    doses: list[Dose], nuclide: str | None, overrides: Overrides, journal: Journal, report: DoseReport | None
 ) -> float | None:
-    """Return the measured activity in MBq; series that disagree and odd units are findings."""
+    """Return the activity in MBq; series that disagree and odd units are findings."""
     field, item = "administration.activity_mbq", "activity, MBq"
     if overrides.injected_activity_mbq is not None:
         _note_override(journal, overrides, "injected_activity_mbq", overrides.injected_activity_mbq, "MBq")
         return overrides.injected_activity_mbq
     stated = [dose for dose in doses if dose.activity_mbq is not None]
     remedy = "Set injected_activity_mbq."
+    if report is not None:
+        net = float(report.net_mbq or 0.0)
+        journal.row(SECTION, item, round(net, 4), report.source + " (dose report, what reached the patient)")
+        for dose in stated[:1]:
+            if all(abs(dose.activity_mbq / known - 1) > 0.01 for known in (net, report.before_mbq) if known):
+                text = f"The dose report states {net:g} MBq, {dose.series.title} {dose.activity_mbq:g} MBq."
+                journal.find("warning", field, text, value=net, source=report.source, remedy=remedy)
+        return net
     if not stated:
         text = "No file states the injected activity ((0018,1074) RadionuclideTotalDose)."
         journal.find("missing", field, text, remedy=remedy, section=SECTION, item=item)
@@ -238,7 +259,9 @@ def _choose_activity(
     return value
 
 
-def _choose_moment(doses: list[Dose], overrides: Overrides, journal: Journal) -> Moment | None:
+def _choose_moment(
+    doses: list[Dose], overrides: Overrides, journal: Journal, report: DoseReport | None
+) -> Moment | None:
     """Return the start of the administration; two different ones are an error unless one is set."""
     field, item = "administration.datetime", "start of the injection"
     if overrides.injection_datetime is not None:
@@ -246,6 +269,8 @@ def _choose_moment(doses: list[Dose], overrides: Overrides, journal: Journal) ->
         _note_override(journal, overrides, "injection_datetime", value.isoformat())
         return Moment(value, overrides.source)
     moments = [dose.moment for dose in doses if dose.moment is not None]
+    if report is not None and report.start is not None:
+        moments = [Moment(report.start, report.source), *(one for one in moments if not one.doubt)]
     if not moments:
         text = "No file states when the activity was given ((0018,1078) RadiopharmaceuticalStartDateTime)."
         journal.find("missing", field, text, remedy="Set injection_datetime.", section=SECTION, item=item)

@@ -19,15 +19,16 @@ from TheranosticDoseLib.dicom_io.administration import (
 )
 from TheranosticDoseLib.dicom_io.balance import check_balance
 from TheranosticDoseLib.dicom_io.clock import Moment, difference_h, duration_of
+from TheranosticDoseLib.dicom_io.dose_report import dose_report_of
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.overrides import AcquisitionOverrides, Overrides, read_sidecar
-from TheranosticDoseLib.dicom_io.pairing import pair_ct
+from TheranosticDoseLib.dicom_io.pairing import check_overlap, pair_ct
 from TheranosticDoseLib.dicom_io.scan import Series, find_objects, quiet_pydicom
 from TheranosticDoseLib.dicom_io.selection import choose_series
 from TheranosticDoseLib.dicom_io.series_kinds import usable
 from TheranosticDoseLib.dicom_io.targets import Target
 from TheranosticDoseLib.dicom_io.volume import read_stack, stack_of
-from TheranosticDoseLib.errors import InputError, TheranosticDoseError
+from TheranosticDoseLib.errors import InputError, SettingsError, TheranosticDoseError
 from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.study import Acquisition, Administration, Correction, Study
 
@@ -115,8 +116,10 @@ def _read_dicom(
     nuclide = choose_nuclide(doses, overrides, journal)
     doses = [dose for dose in doses if dose.nuclide in (None, nuclide)] or doses
     doses = choose_series(doses, journal)
-    given, injection = administration_of(doses, nuclide, overrides, journal)
+    reports = [dose_report_of(header) for series in roles["RRDSR"] for header in series.headers]
+    given, injection = administration_of(doses, nuclide, overrides, journal, reports)
     scans = _scans(doses, injection, overrides, journal)
+    _reject_unknown_keys(overrides, scans, found, journal)
     study = _assemble(scans, given, injection, roles, journal, part_of(progress, 0.25, 1.0))
     report(progress, 1.0, "Loaded")
     return study
@@ -172,6 +175,27 @@ def _scans(doses: list[Dose], injection: Moment | None, overrides: Overrides, jo
     return sorted(labelled, key=lambda scan: scan.time_h)
 
 
+def _reject_unknown_keys(
+    overrides: Overrides, scans: list[Scan], found: list[Series], journal: Journal
+) -> None:
+    """Raise for values that are given for an acquisition that does not exist."""
+    labels = [scan.label for scan in scans] + [_label(scan.time_h, set()) for scan in scans]
+    known = {series.uid for series in found} | set(labels)
+    left_out = [key for key, values in overrides.acquisitions.items() if _left_out(values)]
+    for key in overrides.acquisitions:
+        if key not in known and key not in left_out:
+            names = ", ".join(f"{scan.label} ({scan.series.uid})" for scan in scans)
+            error = SettingsError(
+                f"acquisitions[{key!r}] ({overrides.source}): no such acquisition; there are {names}."
+            )
+            journal.fail(error, "Summary", "acquisitions")
+
+
+def _left_out(values: Any) -> bool:
+    """Whether values say that an acquisition is not to be used."""
+    return (values if isinstance(values, dict) else values.to_dict()).get("use") is False
+
+
 def _retimed(scan: Scan, injection: Moment | None, overrides: Overrides) -> Scan:
     """Apply a time that was given under the label of an acquisition."""
     start = scan.start
@@ -222,6 +246,20 @@ def _tell_time(scan: Scan, injection: Moment | None, overrides: Overrides, journ
     """Write the time of an acquisition, and what is doubtful about it, down."""
     section, field = f"Acquisition {scan.label}", f"acquisitions.{scan.label}.time_h"
     journal.row(section, "series", scan.series.title, scan.series.first.name)
+    factor = scan.given.camera_factor_cps_per_mbq
+    if factor is not None:
+        text = f"{scan.label}: camera_factor_cps_per_mbq = {factor:g} was given ({overrides.source})."
+        journal.find(
+            "info",
+            f"acquisitions.{scan.label}.camera_factor_cps_per_mbq",
+            text,
+            value=factor,
+            source=overrides.source,
+            section=section,
+            item="camera factor, counts/s/MBq",
+            status="set",
+        )
+    _tell_corrections(scan, journal)
     if scan.given.time_h is not None:
         text = f"{scan.label}: time_h = {scan.time_h:g} was given ({overrides.source})."
         journal.find(
@@ -269,6 +307,18 @@ def _tell_time(scan: Scan, injection: Moment | None, overrides: Overrides, journ
         )
 
 
+def _tell_corrections(scan: Scan, journal: Journal) -> None:
+    """Write down what the file says was corrected: dead time, attenuation, scatter, decay."""
+    corrected = units.as_list(scan.series.get("CorrectedImage"))
+    factors = [scan.series.get(name) for name in ("DeadTimeFactor", "DeadTimeCorrectionFlag")]
+    text = ", ".join(map(str, corrected)) or "none stated"
+    if factors[0] is not None:
+        text += f"; dead time factor {factors[0]}"
+    journal.row(
+        f"Acquisition {scan.label}", "corrections of the file", text, scan.series.tag("CorrectedImage")
+    )
+
+
 def _assemble(
     scans: list[Scan],
     given: Administration,
@@ -295,6 +345,8 @@ def _assemble(
         try:
             ct_series = pair_ct(scan, acquisition.spect, roles["CT"], journal)
             ct = read_ct(ct_series, hashes, part_of(step, 0.4, 1.0)) if ct_series else None
+            if ct is not None:
+                check_overlap(scan.label, acquisition.spect, ct, journal)
         except TheranosticDoseError as error:
             journal.fail(error, f"Acquisition {scan.label}", "CT", f"set ct = none for {scan.label}")
             ct_series = ct = None
@@ -460,6 +512,13 @@ def _undo_decay(
     correction = units.decay_correction(
         reference, meaning.unit, rate, scan.start, own, scan.time_h, duration_s
     )
+    if reference == "ADMIN" and correction is not None:
+        units.check_decay_factor(scan.series, scan.label, 1.0 / correction.factor, journal)
+    if scan.given.decay_reference is not None:
+        text = f"{scan.label}: decay_reference = {reference} was given."
+        journal.find(
+            "info", f"acquisitions.{scan.label}.decay_reference", text, value=reference, source="user"
+        )
     done = []
     if correction is not None:
         array *= np.float32(correction.factor)

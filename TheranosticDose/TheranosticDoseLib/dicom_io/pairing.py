@@ -100,3 +100,68 @@ def _slices_inside(ct: Series, spect: sitk.Image) -> int:
             height = float((np.array(position) - np.array(spect.GetOrigin())) @ axes[:, 2])
             count += -1.0 <= height <= length + 1.0
     return count
+
+
+def check_overlap(label: str, spect: sitk.Image, ct: sitk.Image, journal: Journal) -> None:
+    """Tell where a CT covers little of the SPECT, and where it would cover it if the frames ran the other way.
+
+    Some cameras write Spacing Between Slices with the wrong sign; a volume that is stacked the
+    wrong way lies on the other side of its first frame.
+    """
+    covered = _covered(spect, ct)
+    turned = max(_covered(grid, ct) for grid in _turned(spect))
+    field, section = f"acquisitions.{label}.ct", f"Acquisition {label}"
+    journal.row(section, "SPECT slices within the CT", f"{100 * covered:.0f} %")
+    if covered < 0.5 and turned > covered + 0.4:
+        text = (
+            f"{label}: the CT covers {100 * covered:.0f} % of the SPECT slices, but {100 * turned:.0f} % if the frames "
+            "ran the other way; the sign of SpacingBetweenSlices may be wrong."
+        )
+        journal.find(
+            "warning",
+            field,
+            text,
+            value=covered,
+            remedy="Compare SPECT and CT; ask the vendor.",
+            section=section,
+            item="stacking direction",
+        )
+    elif covered < 0.25:
+        text = f"{label}: the CT covers only {100 * covered:.0f} % of the SPECT slices."
+        journal.find(
+            "warning",
+            field,
+            text,
+            value=covered,
+            remedy=f"Check the pair, or set ct of {label}.",
+            section=section,
+            item="CT",
+        )
+
+
+def _covered(spect: sitk.Image, ct: sitk.Image) -> float:
+    """Return the fraction of SPECT slices whose centre lies within the CT."""
+    columns, rows, slices = spect.GetSize()
+    inside = 0
+    for index in range(slices):
+        point = spect.TransformContinuousIndexToPhysicalPoint(
+            ((columns - 1) / 2, (rows - 1) / 2, float(index))
+        )
+        place = ct.TransformPhysicalPointToContinuousIndex(point)
+        inside += all(-0.5 <= p <= n - 0.5 for p, n in zip(place, ct.GetSize(), strict=True))
+    return inside / slices
+
+
+def _turned(spect: sitk.Image) -> list[sitk.Image]:
+    """Return empty grids as if the frames had been stacked to the other side of the first, or last, one."""
+    import SimpleITK as sitk
+
+    slices = spect.GetSize()[2]
+    grids = []
+    for shift in (-(slices - 1.0), slices - 1.0):
+        grid = sitk.Image(spect.GetSize(), sitk.sitkUInt8)
+        grid.SetSpacing(spect.GetSpacing())
+        grid.SetDirection(spect.GetDirection())
+        grid.SetOrigin(spect.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, shift)))
+        grids.append(grid)
+    return grids

@@ -43,7 +43,7 @@ def why_not(series: Series) -> str:
 def usable(found: list[Series], overrides: Overrides, journal: Journal) -> dict[str, list[Series]]:
     """Return the usable series by role: ``SPECT``, ``CT``, ``RTSTRUCT``, ``SEG``, ``RTDOSE``; list all on the page."""
     roles: dict[str, list[Series]] = {
-        role: [] for role in ("SPECT", "CT", "RTSTRUCT", "SEG", "RTDOSE", "REG")
+        role: [] for role in ("SPECT", "CT", "RTSTRUCT", "SEG", "RTDOSE", "REG", "RRDSR")
     }
     for series in found:
         role = "SPECT" if series.kind in ("NM", "PT") else series.kind

@@ -154,7 +154,7 @@ def decay_reference(
         journal.row(section, "decay correction", given.decay_reference, "set by the user", "set")
         return given.decay_reference
     stated = str(series.get("DecayCorrection", "") or "").upper().strip()
-    corrected = [str(value).upper() for value in _list(series.get("CorrectedImage"))]
+    corrected = [str(value).upper() for value in as_list(series.get("CorrectedImage"))]
     if stated in ("START", "ADMIN", "NONE"):
         journal.row(section, "decay correction", stated, series.tag("DecayCorrection"))
         return stated
@@ -186,7 +186,8 @@ def decay_reference(
     return value
 
 
-def _list(value: object) -> list:
+def as_list(value: object) -> list:
+    """Return the values of an element with one value, several or none."""
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)
@@ -219,6 +220,27 @@ def decay_correction(
         detail = f"NONE: mean over {duration_s:.0f} s; value at the start"
         return Correction("decay during the acquisition", x / -math.expm1(-x), 0.0, detail)
     return None
+
+
+def check_decay_factor(series: Series, label: str, expected: float, journal: Journal) -> None:
+    """Tell where the Decay Factor of a file is not the one that its Decay Correction means."""
+    stated = number_of(series.first.dataset, "DecayFactor")
+    if stated is None or abs(stated / expected - 1) < 0.01:
+        return
+    text = (
+        f"{label}: DecayCorrection ADMIN means a factor of {expected:.4f}, but DecayFactor is {stated:g}; "
+        "DecayCorrection is believed."
+    )
+    journal.find(
+        "assumption",
+        f"acquisitions.{label}.decay_reference",
+        text,
+        value="ADMIN",
+        source=series.tag("DecayFactor"),
+        remedy=f"Check with the vendor, or set decay_reference of {label}.",
+        section=f"Acquisition {label}",
+        item="decay factor",
+    )
 
 
 def slice_delays_h(series: Series, start: Moment) -> dict[str, float]:

@@ -22,6 +22,8 @@ from TheranosticDoseLib.phantom.settings import PhantomSettings
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+TABLE_GAP_MM = 10.0
+"""Mattress between body and table; leaves room for the motion between time points."""
 SIGMA_PER_FWHM = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
 
 
@@ -154,7 +156,7 @@ def ct_of(
     transform = transform_of(motion.inverse) if motion.parameters else sitk.Transform(3, sitk.sitkIdentity)
     values = sitk.GetArrayFromImage(sitk.Resample(hu, grid, transform, sitk.sitkLinear, -1000.0))
     if settings.table:
-        _add_table(values, grid)
+        _add_table(values, grid, _back_mm(hu) + TABLE_GAP_MM)
     if settings.ct_noise_hu > 0:
         values += _ct_noise(values, settings.ct_noise_hu, rng)
     return image_like(np.clip(np.rint(values), -1024.0, 3071.0), grid)
@@ -180,18 +182,20 @@ def _ct_noise(values: np.ndarray, deviation_hu: float, rng: np.random.Generator)
     return fine
 
 
-def _add_table(values: np.ndarray, grid: sitk.Image) -> None:
+def _back_mm(hu: sitk.Image) -> float:
+    """Return the lowest (most posterior) coordinate of the body on the reference, mm."""
+    body = (array_of(hu)[::4, :, ::4] > -400).any(axis=(0, 2))
+    return hu.GetOrigin()[1] + hu.GetSpacing()[1] * float(np.flatnonzero(body).max())
+
+
+def _add_table(values: np.ndarray, grid: sitk.Image, top_mm: float) -> None:
     """Add a curved carbon-fibre table with a foam core below the back, where there is air."""
     origin, spacing, size = grid.GetOrigin(), grid.GetSpacing(), grid.GetSize()
     x = (origin[0] + spacing[0] * np.arange(size[0]))[None, :]
     y = (origin[1] + spacing[1] * np.arange(size[1]))[:, None]
-    top = TABLE_TOP_MM - (x / 200.0) ** 2 * 18.0
+    top = top_mm - (x / 200.0) ** 2 * 18.0
     depth = y - top
     inside = (depth > 0) & (depth < 26.0) & (np.abs(x) < 205.0)
     shell = inside & ((depth < 3.0) | (depth > 23.0))
     table = np.where(shell, -250.0, np.where(inside, -880.0, -1000.0)).astype(np.float32)
     np.maximum(values, table[None], out=values)
-
-
-TABLE_TOP_MM = 128.0
-"""Below the flattened back of the largest body; bodies rest on pads of air in between."""

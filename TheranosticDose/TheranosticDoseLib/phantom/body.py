@@ -10,6 +10,9 @@ import numpy as np
 
 from TheranosticDoseLib.phantom.shapes import Space, level_of_volume, smooth_field
 
+SHOULDER_MM = 215.0
+"""Height of the shoulders above the dome of the diaphragm; neck and head follow above."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -111,12 +114,13 @@ def start_body(shape: tuple[int, int, int], spacing_mm: float, origin_mm, rng: n
     fat = float(rng.uniform(12.0, 24.0))
     wall = float(rng.uniform(11.0, 15.0))
     depth = _depth(space, half_width, half_depth)
-    cavity = depth > fat + wall
+    cavity = (depth > fat + wall) & (space.z < SHOULDER_MM + 12.0)
     labels = np.zeros(shape, np.uint8)
     above = space.z > _diaphragm(space, half_width - fat - wall, half_depth - fat - wall)
     body = Body(space, labels, rng, half_width, half_depth, fat, wall, depth, cavity, above)
     everywhere = (slice(None),) * 3
     uneven = 3.0 * smooth_field(shape, spacing_mm, 70.0, rng)
+    uneven -= (fat - 6.0) / (1.0 + np.exp(-(space.z - 250.0) / 12.0))
     body.fill(everywhere, depth > 0, "Subcutaneous_fat")
     body.fill(everywhere, depth > fat + uneven, "Muscle")
     body.fill(everywhere, cavity, "Visceral_fat")
@@ -138,12 +142,26 @@ def _depth(space: Space, half_width: float, half_depth: float) -> np.ndarray:
     profile = 1.0 - 0.06 * np.exp(-(((space.z + 190.0) / 70.0) ** 2))
     profile += 0.05 * np.exp(-(((space.z + 400.0) / 90.0) ** 2))
     back = np.where(space.y > 0, np.float32(0.92), np.float32(1.05))
-    level = (
-        np.abs(space.x / (half_width * profile)) ** 2.4 + np.abs(space.y / (half_depth * back)) ** 2.4
-    ) ** np.float32(1 / 2.4)
-    radius = np.sqrt(space.x**2 + space.y**2) / np.maximum(level, 1e-3)
+    width, depth = half_width * profile, half_depth * back
+    y = space.y
+    if float(space.z.max()) > SHOULDER_MM:
+        width, depth, y = _neck_and_head(space, width, depth)
+    level = (np.abs(space.x / width) ** 2.4 + np.abs(y / depth) ** 2.4) ** np.float32(1 / 2.4)
+    radius = np.sqrt(space.x**2 + y**2) / np.maximum(level, 1e-3)
     # The back is flattened by the table it lies on.
     return np.minimum((1.0 - level) * radius, half_depth * 0.9 - space.y).astype(np.float32)
+
+
+def _neck_and_head(space: Space, width: np.ndarray, depth: np.ndarray):
+    """Return half width, half depth and the centred y coordinate, narrowed above the shoulders."""
+    z = space.z
+    to_neck = 1.0 / (1.0 + np.exp(-(z - 247.0) / 8.0))
+    to_head = 1.0 / (1.0 + np.exp(-(z - 318.0) / 9.0))
+    crown = np.sqrt(np.clip(1.0 - (np.clip(z - 400.0, 0.0, None) / 112.0) ** 2, 1e-4, 1.0))
+    head_width, head_depth = 76.0 * crown, 97.0 * crown
+    width = width + to_neck * (60.0 - width) + to_head * (head_width - 60.0)
+    depth = depth + to_neck * (62.0 - depth) + to_head * (head_depth - 62.0)
+    return width, depth, space.y - 12.0 * to_neck
 
 
 def _diaphragm(space: Space, half_width: float, half_depth: float) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 
 from TheranosticDoseLib.errors import InputError
 
-
 LARGEST_UPTAKE = 0.75
 """Largest share of the administered activity that all regions and lesions take up together."""
 

@@ -79,7 +79,7 @@ def draw_motion(
     """
     z, y, x = _points(grid)
     parameters = {
-        "breathing_mm": float(settings.breathing_mm * rng.uniform(-1, 1)),
+        "breathing_mm": float(settings.breathing_mm * rng.choice((-1.0, 1.0)) * rng.uniform(0.3, 1.0)),
         "rotation_deg": [float(v) for v in settings.rotation_deg * rng.uniform(-1, 1, 3) * (0.6, 0.6, 1.0)],
         "translation_mm": [float(v) for v in settings.translation_mm * rng.uniform(-1, 1, 3)],
         "bladder_radial": float(rng.uniform(-0.12, 0.15)) if settings.bladder_filling else 0.0,

@@ -1,4 +1,4 @@
-"""Soft organs, placed from the large to the small; each takes only what is still free."""
+"""Soft organs of the trunk, placed from the large to the small; each takes only what is still free."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def _chest(body: Body) -> None:
     space = body.space
     box, level, _ = space.ellipsoid((22.0, -38.0, 38.0), (58.0, 46.0, 48.0), (0, 25, -20))
     body.fill(box, free(body, box, above=True) & (level < 1.0), "Heart")
+    apex = 218.0 - ((np.abs(space.x) - 62.0) ** 2 + space.y**2) / 55.0
     column = np.hypot(space.x / 1.3, space.y - spine_center_y(body, 0.0) + 14.0) < 26.0
     front = (np.abs(space.x) < 14.0) & (space.y < -20.0)
-    lung = free(body, EVERYWHERE, above=True) & ~column & ~front
+    lung = free(body, EVERYWHERE, above=True) & ~column & ~front & (space.z < apex)
     body.fill(EVERYWHERE, lung & (space.x < 0), "Lung_R")
     body.fill(EVERYWHERE, lung & (space.x >= 0), "Lung_L")
 
@@ -115,7 +116,7 @@ def _spleen(body: Body) -> None:
     volume = drawn_volume_ml(body, 180.0, 60.0, 90.0, 330.0)
     scale = (volume / 180.0) ** (1 / 3)
     shape = body.space.ellipsoid(
-        (inner - 30.0, 34.0, -72.0), (24.0 * scale, 42.0 * scale, 50.0 * scale), (-22, -12, 20)
+        (inner - 30.0, 36.0, -62.0), (24.0 * scale, 42.0 * scale, 50.0 * scale), (-22, -12, 20)
     )
     body.grow(shape, free(body, shape[0]), volume, "Spleen")
 
@@ -123,12 +124,12 @@ def _spleen(body: Body) -> None:
 def _stomach_and_pancreas(body: Body) -> None:
     rng = body.rng
     volume = drawn_volume_ml(body, 330.0, 80.0, 200.0, 500.0)
-    shape = body.space.ellipsoid((52.0, -38.0, -82.0), (38.0, 30.0, 54.0), (10, 30, -15), 2.2, 1.7)
+    shape = body.space.ellipsoid((54.0, -24.0, -66.0), (40.0, 34.0, 52.0), (14, 24, -15), 2.2, 1.7)
     box, level, _ = shape
     surface = body.grow(shape, free(body, box), volume, "Stomach_wall")
     inside = body.is_in(box, "Stomach_wall") & (level < 0.86 * surface)
     body.fill(box, inside, "Stomach_content")
-    bubble = inside & (body.space.y[box] < -38.0 - rng.uniform(4, 16))
+    bubble = inside & (body.space.y[box] < -24.0 - rng.uniform(6, 20))
     body.fill(box, bubble, "Gas")
     pancreas = body.space.ellipsoid((14.0, -10.0, -128.0), (62.0, 13.0, 17.0), (0, -18, 10))
     body.grow(pancreas, free(body, pancreas[0]), drawn_volume_ml(body, 110, 20, 70, 160), "Pancreas")

@@ -188,6 +188,7 @@ def _bottom_mm(settings: PhantomSettings) -> float:
 def _anatomy(settings: PhantomSettings, rng: np.random.Generator) -> tuple[Body, dict[str, str]]:
     """Return the labelled body on the truth grid and its lesions."""
     from TheranosticDoseLib.phantom.body import start_body
+    from TheranosticDoseLib.phantom.head import add_head
     from TheranosticDoseLib.phantom.lesions import add_lesions
     from TheranosticDoseLib.phantom.organs import add_organs
     from TheranosticDoseLib.phantom.skeleton import add_skeleton
@@ -201,6 +202,7 @@ def _anatomy(settings: PhantomSettings, rng: np.random.Generator) -> tuple[Body,
     body = start_body(shape, fine, origin, rng)
     add_skeleton(body)
     add_organs(body)
+    add_head(body)
     lesions = add_lesions(body, settings, (_bottom_mm(settings), settings.top_mm))
     return body, lesions
 
@@ -270,6 +272,10 @@ def _vois(names: dict[int, str], lesions: dict[str, str]) -> tuple[TruthVoi, ...
         "Gallbladder": ("Gallbladder",),
         "Bowel": ("Bowel_wall", "Bowel_content"),
         "Bladder": ("Bladder",),
+        "Parotid_L": ("Parotid_L",),
+        "Parotid_R": ("Parotid_R",),
+        "Submandibular_L": ("Submandibular_L",),
+        "Submandibular_R": ("Submandibular_R",),
     }
     found = []
     for name, parts in organs.items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from TheranosticDoseLib.phantom.body import Body
+from TheranosticDoseLib.phantom.body import SHOULDER_MM, Body
 
 VERTEBRA_PERIOD_MM = 34.0
 VERTEBRA_HEIGHT_MM = 27.0
+NECK_TOP_MM = 335.0
 
 
 def add_skeleton(body: Body) -> None:
@@ -28,11 +29,11 @@ def _ribs(body: Body) -> None:
     space = body.space
     front = -space.y / body.half_depth_mm
     arch = -140.0 + 120.0 * np.clip(front, 0.0, 1.0)
-    height = space.z - 28.0 * front + 10.0 * np.abs(space.x) / body.half_width_mm
+    height = space.z + 62.0 * front
     phase = np.abs(np.mod(height, 27.0) - 13.5)
     within = np.abs(body.depth_mm - body.fat_mm - 6.0) < 4.5
     radial = ((body.depth_mm - body.fat_mm - 6.0) / 4.5) ** 2 + (phase / 6.0) ** 2
-    ribs = within & (radial < 1.0) & (space.z > arch) & (np.abs(space.x) > 18.0)
+    ribs = within & (radial < 1.0) & (space.z > arch) & (space.z < SHOULDER_MM) & (np.abs(space.x) > 18.0)
     everywhere = (slice(None),) * 3
     body.fill(everywhere, ribs, "Rib_cortical")
     body.fill(everywhere, ribs & (radial < 0.30), "Rib_marrow")
@@ -42,7 +43,8 @@ def _spine(body: Body) -> None:
     """Vertebral bodies and discs, spinal canal, posterior elements."""
     space = body.space
     box, _ = space.box((0.0, spine_center_y(body, -150.0), float(space.z.mean())), 75.0)
-    box = (slice(None), box[1], box[2])
+    top = int(np.searchsorted(space.z.mean(axis=(1, 2)), NECK_TOP_MM))
+    box = (slice(0, top), box[1], box[2])
     x, y, z = space.x[box], space.y[box], space.z[box]
     center = spine_center_y(body, z).astype(np.float32)
     level = np.sqrt((x / 23.0) ** 2 + ((y - center) / 17.5) ** 2)

@@ -5,8 +5,17 @@ is no CT.  A transform maps points of the reference to points of the moving scan
 """
 
 from TheranosticDoseLib.registration.fields import inverse_transform
+from TheranosticDoseLib.registration.pictures import checkerboard, difference, quality_pictures
 from TheranosticDoseLib.registration.result import RegisteredStudy
 from TheranosticDoseLib.registration.run import register
 from TheranosticDoseLib.registration.settings import RegistrationSettings
 
-__all__ = ["RegisteredStudy", "RegistrationSettings", "inverse_transform", "register"]
+__all__ = [
+    "RegisteredStudy",
+    "RegistrationSettings",
+    "checkerboard",
+    "difference",
+    "inverse_transform",
+    "quality_pictures",
+    "register",
+]

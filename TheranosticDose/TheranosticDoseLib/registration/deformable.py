@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from TheranosticDoseLib.progress import Progress, report
 from TheranosticDoseLib.registration.fields import without_folding
 from TheranosticDoseLib.registration.prepare import Prepared, fill_outside
@@ -41,28 +39,13 @@ def deformable_field(
     moved = sitk.Resample(moving.value, grid, rigid, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     seen = sitk.Resample(moving.valid, grid, rigid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     overlap = (sitk.GetArrayViewFromImage(fixed.valid) > 0) & (sitk.GetArrayViewFromImage(seen) > 0)
-    box = _box(fixed, moving, rigid)
-    first, second = (image[box] for image in fill_outside(fixed.value, moved, overlap))
+    first, second = fill_outside(fixed.value, moved, overlap)
     field = None
     for level, count in enumerate(iterations):
         report(progress, level / len(iterations), "Deformable registration")
         factor = 2 ** (len(iterations) - 1 - level)
         field = _level(first, second, field, factor, count, smoothing_mm)
-    return without_folding(_resample_field(field, grid))
-
-
-def _box(fixed: Prepared, moving: Prepared, rigid: sitk.Transform, margin: int = 5) -> tuple[slice, ...]:
-    """Return the slices (x, y, z) of the box around both bodies; the air beyond it says nothing."""
-    import SimpleITK as sitk
-
-    there = sitk.Resample(moving.body, fixed.value, rigid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    both = sitk.GetArrayFromImage(sitk.Or(fixed.body, there)) > 0
-    box = []
-    for axis in (2, 1, 0):
-        where = np.flatnonzero(both.any(axis=tuple(i for i in range(3) if i != axis)))
-        low, high = (where[0], where[-1]) if where.size else (0, both.shape[axis] - 1)
-        box.append(slice(int(max(0, low - margin)), int(min(both.shape[axis], high + margin + 1))))
-    return tuple(box)
+    return without_folding(extended(field, grid))
 
 
 def _level(first, second, field, factor, count, smoothing_mm):
@@ -75,7 +58,7 @@ def _level(first, second, field, factor, count, smoothing_mm):
             _shrink(sitk.SmoothingRecursiveGaussian(image, sigma), factor) for image in (first, second)
         )
     if field is not None:
-        field = _resample_field(field, first)
+        field = extended(field, first)
     demons = sitk.DiffeomorphicDemonsRegistrationFilter()
     demons.SetNumberOfIterations(count)
     demons.SetSmoothDisplacementField(True)
@@ -96,8 +79,8 @@ def _shrink(image, factor):
     return sitk.Shrink(image, [int(min(factor, max(1, n // 8))) for n in image.GetSize()])
 
 
-def _resample_field(field, grid):
-    """Return the field on another grid, continued at the rim."""
+def extended(field: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    """Return the field on another grid, continued beyond its rim by the value there."""
     import SimpleITK as sitk
 
     resampler = sitk.ResampleImageFilter()
@@ -108,9 +91,9 @@ def _resample_field(field, grid):
     return resampler.Execute(field)
 
 
-def field_transform(rigid: sitk.Transform, field: sitk.Image) -> sitk.Transform:
-    """Return ``x -> rigid(x + u(x))`` as one transform."""
+def field_transform(rigid: sitk.Transform, field: sitk.Image, grid: sitk.Image) -> sitk.Transform:
+    """Return ``x -> rigid(x + u(x))`` as one transform, without a jump anywhere on ``grid``."""
     import SimpleITK as sitk
 
-    displacement = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    displacement = sitk.DisplacementFieldTransform(extended(field, grid))
     return sitk.CompositeTransform([rigid, displacement])

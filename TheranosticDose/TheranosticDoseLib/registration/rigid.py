@@ -30,7 +30,7 @@ def rigid_transform(
     transform.SetTranslation(best_translation(fixed, moving).tolist())
     for factor in (4, 2):
         registration = sitk.ImageRegistrationMethod()
-        registration.SetNumberOfThreads(1)
+        registration.SetNumberOfWorkUnits(1)
         registration.SetMetricAsCorrelation()
         registration.SetMetricFixedMask(sitk.And(fixed.valid, sitk.BinaryDilate(fixed.body, [2, 2, 2])))
         registration.SetMetricMovingMask(moving.valid)
@@ -107,15 +107,17 @@ def _coarse(image: Prepared, frame: sitk.Image) -> tuple[sitk.Image, sitk.Image]
 
 def _masked_correlation(f, fm, m, mm):
     """Return correlation and overlap (voxels) for every shift, ``(z, y, x)``; index 0 is ``-(n_f - 1)``."""
-    from scipy.signal import fftconvolve
-
+    shape = [a + b - 1 for a, b in zip(f.shape, m.shape, strict=True)]
     f = np.where(fm, f, 0.0)
     m = np.where(mm, m, 0.0)
     fm, mm = fm.astype(float), mm.astype(float)
 
     def cross(a, b):
         # Sum over i of a[i] b[i + shift].
-        return fftconvolve(b, a[::-1, ::-1, ::-1], mode="full")
+        product = np.fft.rfftn(b, shape, axes=(0, 1, 2)) * np.fft.rfftn(
+            a[::-1, ::-1, ::-1], shape, axes=(0, 1, 2)
+        )
+        return np.fft.irfftn(product, shape, axes=(0, 1, 2))
 
     n = np.maximum(np.round(cross(fm, mm)), 1.0)
     sum_f, sum_m = cross(f, mm), cross(fm, m)

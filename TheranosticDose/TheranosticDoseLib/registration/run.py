@@ -160,7 +160,9 @@ def _match(
         fixed, other, rigid, settings.iterations, smoothing, part_of(progress, 0.4, 0.9)
     )
     findings += checks.folding_findings(moving.label, rounds, folded)
-    transform = field_transform(rigid, field)
+    transform = field_transform(
+        rigid, field, working_grid(reference.spect, field.GetSpacing()[0], _MARGIN_MM)
+    )
     value = correlation(fixed, other, transform)
     if value < rigid_value:
         findings.append(checks.kept_rigid(moving.label, rigid_value, value))
@@ -195,8 +197,8 @@ def _prepared(
     grid = working_grid(grid_of, spacing, _MARGIN_MM if grid_of is acquisition.spect else 0.0)
     try:
         if image == "ct":
-            return prepare_ct(acquisition.ct, grid)
-        return prepare_spect(acquisition.spect, grid)
+            return prepare_ct(acquisition.ct, grid).cropped()
+        return prepare_spect(acquisition.spect, grid).cropped()
     except InputError as error:
         raise InputError(f"{acquisition.label}: {error}") from error
 

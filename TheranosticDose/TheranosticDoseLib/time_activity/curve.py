@@ -1,15 +1,8 @@
-"""Fit, selection and averaging of models for one time-activity curve.
-
-Selection follows NUKFIT (Kletting et al. 2013, doi:10.1118/1.4820367) and averaging
-Burnham & Anderson (2002): ``AICc = chi2 + 2K + 2K(K+1)/(n-K-1)``.  With the four points of a
-clinical schedule AICc is defined for two parameters only; a model that it cannot judge (K >= n-1)
-is admitted when all that it can judge contradict the data (chi2 test, p < 0.05), and then by
-``chi2 + 2K``, which is exact for known variances.
-"""
+"""Fit, selection and averaging of models for one time-activity curve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +11,9 @@ from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.time_activity.checks import Points, checked_points, late_findings
 from TheranosticDoseLib.time_activity.models import MODEL, SLOWEST_HALF_LIFE_H, Model
+from TheranosticDoseLib.time_activity.selection import MISFIT_P, model_weights
 from TheranosticDoseLib.time_activity.settings import TRAPEZOIDS, FitSettings
 from TheranosticDoseLib.time_activity.solver import Prior, fit_batch
-
-_MISFIT_P = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,6 +24,7 @@ class Component:
     theta: np.ndarray
     covariance: np.ndarray
     chi2: float
+    penalty: float
     aicc: float
     weight: float
     decay_per_h: float
@@ -212,10 +205,9 @@ def fit_model(
         model, points.time_h, points.activity[None], points.uncertainty[None], decay, slowest, prior
     )
     n, k = len(points.time_h), model.n_parameters
-    chi2 = float(fit.chi2[0])
-    cost = chi2 + float(fit.penalty[0])
-    aicc = cost + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
-    return Component(model, fit.theta[0], fit.covariance[0], chi2, float(aicc), 1.0, decay)
+    chi2, penalty = float(fit.chi2[0]), float(fit.penalty[0])
+    aicc = chi2 + penalty + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+    return Component(model, fit.theta[0], fit.covariance[0], chi2, penalty, float(aicc), 1.0, decay)
 
 
 def _components(points, half_life_h, settings) -> tuple[list[Component], list[Finding]]:
@@ -245,33 +237,28 @@ def _components(points, half_life_h, settings) -> tuple[list[Component], list[Fi
         smallest = min(names, key=lambda name: MODEL[name].n_parameters)
         msg = f"{n} points are too few for every candidate model (the smallest is {smallest})."
         raise InputError(msg)
-    return _weighted(fits, n, settings)
+    pool = _weighted(fits, n, settings.model == "average")
+    if n > 2 and _contradicted(pool[0], n):
+        # Nothing fits: usually a late decay slower than physical. The fast part may still be told apart.
+        fits.append(fit_model("bi_physical", points, half_life_h, settings))
+        pool = _weighted(fits, n, settings.model == "average")
+    return pool, []
 
 
-def _weighted(fits, n, settings) -> tuple[list[Component], list[Finding]]:
-    from dataclasses import replace
+def _contradicted(component: Component, n: int) -> bool:
+    from scipy.stats import chi2 as distribution
 
-    from scipy.stats import chi2 as chi2_distribution
+    return bool(distribution.sf(component.chi2, max(n - component.model.n_parameters, 1)) < MISFIT_P)
 
-    def contradicts(component: Component) -> bool:
-        freedom = n - component.model.n_parameters
-        return bool(freedom > 0 and chi2_distribution.sf(component.chi2, freedom) < _MISFIT_P)
 
-    findings: list[Finding] = []
-    judged = [fit for fit in fits if np.isfinite(fit.aicc)]
-    smallest = min(fits, key=lambda fit: fit.model.n_parameters)
-    pool = judged or [smallest]
-    for limit in (n - 1, n):
-        if not all(contradicts(fit) for fit in pool):
-            break
-        pool = [fit for fit in fits if fit.model.n_parameters <= limit]
-        pool = [replace(fit, aicc=fit.chi2 + 2 * fit.model.n_parameters) for fit in pool]
-    score = np.array([f.aicc if np.isfinite(f.aicc) else f.chi2 + 2 * f.model.n_parameters for f in pool])
-    weights = np.exp(-0.5 * (score - score.min()))
-    weights /= weights.sum()
-    pool = [replace(f, weight=float(w), aicc=float(s)) for f, w, s in zip(pool, weights, score, strict=True)]
-    pool.sort(key=lambda fit: -fit.weight)
-    return pool, findings
+def _weighted(fits: list[Component], n: int, average: bool) -> list[Component]:
+    """Return the admitted components with their weights, best first."""
+    chi2, penalty = (np.array([[getattr(fit, name)] for fit in fits]) for name in ("chi2", "penalty"))
+    k = np.array([fit.model.n_parameters for fit in fits])
+    weights, scores = model_weights(chi2, penalty, k, n, average)
+    rows = zip(fits, weights[:, 0], scores[:, 0], strict=True)
+    pool = [replace(fit, weight=float(weight), aicc=float(score)) for fit, weight, score in rows]
+    return sorted(pool, key=lambda fit: -fit.weight)
 
 
 def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
@@ -281,8 +268,6 @@ def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
     used = [component for component in used if component.weight > 1e-4] or [best]
     weights = np.array([component.weight for component in used])
     weights = weights / weights.sum()
-    from dataclasses import replace
-
     used = tuple(replace(c, weight=float(w)) for c, w in zip(used, weights, strict=True))
     integrals = np.array([component.tia() for component in used])
     tails = np.array([component.tia(points.time_h[-1])[0] for component in used])
@@ -311,8 +296,6 @@ def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
 
 def finished(fit: CurveFit, points, findings, half_life_h, settings) -> CurveFit:
     """Return ``fit`` with residuals, the widened uncertainty of a misfit, and all findings."""
-    from dataclasses import replace
-
     residuals = (points.activity - fit.predict(points.time_h)[0]) / points.uncertainty
     findings = [*points.findings, *findings, *late_findings(points, half_life_h, settings)]
     u_tia, misfit = _misfit(fit, points, residuals, half_life_h, settings)
@@ -339,7 +322,7 @@ def _misfit(fit, points, residuals, half_life_h, settings) -> tuple[float, list[
     freedom = len(residuals) - len(fit.covariance)
     chi2 = float(np.sum(residuals**2))
     # A bound (decay no slower than physical) can leave residuals without a degree of freedom.
-    if chi2_distribution.sf(chi2, max(freedom, 1)) >= _MISFIT_P or fit.u_tia_mbq_h == 0:
+    if chi2_distribution.sf(chi2, max(freedom, 1)) >= MISFIT_P or fit.u_tia_mbq_h == 0:
         return fit.u_tia_mbq_h, []
     factor = float(np.sqrt(chi2 / max(freedom, 1)))
     text = (
@@ -376,7 +359,7 @@ def _outlier(points: Points, half_life_h: float, settings: FitSettings) -> float
         )
         found.append(probability)
     order = np.argsort(found)
-    if found[order[-1]] > 0.1 and found[order[-2]] < _MISFIT_P:
+    if found[order[-1]] > 0.1 and found[order[-2]] < MISFIT_P:
         return float(points.time_h[order[-1]])
     return None
 
@@ -409,7 +392,7 @@ def _nothing(points: Points) -> CurveFit:
         remedy="Check that the outline lies on activity.",
     )
     n = len(points.time_h)
-    zero = Component(MODEL["physical"], np.zeros(1), np.zeros((1, 1)), 0.0, 0.0, 1.0, 1.0)
+    zero = Component(MODEL["physical"], np.zeros(1), np.zeros((1, 1)), 0.0, 0.0, 0.0, 1.0, 1.0)
     return CurveFit(
         "physical", {}, np.zeros((1, 1)), 0.0, 0.0, 0.0, [], float("nan"), 0.0, np.zeros(n),
         (*points.findings, finding), points.time_h, points.activity, points.uncertainty, (zero,),

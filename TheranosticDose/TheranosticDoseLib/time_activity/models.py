@@ -20,6 +20,7 @@ FASTEST_RATE_PER_H = float(np.log(2) / 0.05)
 """A phase with a half-life under 3 min is not seen by any SPECT schedule."""
 SLOWEST_HALF_LIFE_H = 1.0e5
 """Bound on the effective half-life where slower-than-physical decay is allowed."""
+_SLOWEST_UPTAKE_PER_H = float(np.log(2) / 48.0)
 FAST_PHASE = {
     "slow": (float(np.log(np.log(2) / 50.0)), 10.0),
     "clearance": (float(np.log(np.log(2) / 10.0)), 1.5),
@@ -110,6 +111,8 @@ class Model:
         low = np.full(n_logs, np.log(1e-3 * slowest_rate_per_h))
         if not self.fixed_slow:
             low[0] = np.log(slowest_rate_per_h)
+        if self.uptake:
+            low[-1] = np.log(_SLOWEST_UPTAKE_PER_H)
         high = np.full(n_logs, np.log(FASTEST_RATE_PER_H))
         return np.r_[np.zeros(self.phases), low], np.r_[np.full(self.phases, np.inf), high]
 

@@ -8,7 +8,8 @@ Electrons: condensed history with the random hinge (Fernandez-Varea et al., NIM 
 voxel along the two straight halves, and one deflection at a random point of it has
 the first and second transport moments of the step (artificial distribution of
 Salvat, PENELOPE 2003).  Losses above ``HARD`` are single Moller collisions or
-bremsstrahlung photons.  An electron that cannot leave its voxel is absorbed there.
+bremsstrahlung photons.  An electron that cannot leave its voxel is absorbed there
+(a bremsstrahlung photon may leave it).
 
 Photons: Woodcock tracking; photoelectric effect, Compton scattering (Klein-Nishina
 times the incoherent scattering function) and Rayleigh scattering (form factors).
@@ -17,6 +18,7 @@ times the incoherent scattering function) and Rayleigh scattering (form factors)
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 
 import numpy as np
 
@@ -24,31 +26,24 @@ from TheranosticDoseLib.dose.mc.target import deposit_function, device
 
 deposit = deposit_function()
 
+# The grid and the tables.  ``cells``: (z, y, x) int32, density in 1e-6 g/cm3 times 8 plus the tissue.
+World = namedtuple("World", "cells electrons brems_shape photons scattering largest numbers")
+# What is emitted and where; ``guide`` is the line at 0/1024, 1/1024, ... of the cumulative probability.
+Source = namedtuple("Source", "cumulative voxels probability low width kinds guide")
+
 ELECTRON, PHOTON, POSITRON_PROBE = 0, 1, 2
 MC2 = 0.51099895
+DENSITY_UNIT = 1e-6
+GUIDE = 1024
+STACK_ROWS = 64
 # Columns of the electron table (tissue, energy, column) ...
 RANGE, LOSS, FIRST, SECOND, MOLLER, BREMS, PHOTONS = range(7)
 # ... of the photon table (tissue, energy, column), cumulative from left to right ...
 PHOTO, PHOTO_INCOHERENT, TOTAL = range(3)
-# ... and of the list of numbers.
-(
-    ELECTRON_LOG0,
-    ELECTRON_INVERSE_STEP,
-    PHOTON_LOG0,
-    PHOTON_INVERSE_STEP,
-    TRANSFER_LOG0,
-    TRANSFER_INVERSE_STEP,
-    HARD,
-    HARD_PHOTON,
-    ELECTRON_CUT,
-    PHOTON_CUT,
-    STEP_FRACTION,
-    SPACING_X,
-    SPACING_Y,
-    SPACING_Z,
-    WEIGHT,
-) = range(15)
-# Columns of ``totals``.
+# ... of the list of numbers ...
+ELECTRON_LOG0, ELECTRON_STEPS, PHOTON_LOG0, PHOTON_STEPS, TRANSFER_LOG0, TRANSFER_STEPS = range(6)
+HARD, HARD_PHOTON, ELECTRON_CUT, PHOTON_CUT, STEP_FRACTION, DX, DY, DZ, WEIGHT = range(6, 15)
+# ... and of the totals.
 ESCAPED, STACK_LOST, EMITTED, PROBE_X, PROBE_Y, PROBE_Z, PROBE_INSIDE = range(7)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -104,15 +99,43 @@ def push(stack, top, totals, weight, kind, x, y, z, u, v, w, energy):
         totals[ESCAPED] += weight * energy
         totals[STACK_LOST] += weight * energy
         return top
-    stack[top, 0] = kind
-    stack[top, 1] = x
-    stack[top, 2] = y
-    stack[top, 3] = z
-    stack[top, 4] = u
-    stack[top, 5] = v
-    stack[top, 6] = w
-    stack[top, 7] = energy
+    row = stack[top]
+    row[0], row[1], row[2], row[3] = kind, x, y, z
+    row[4], row[5], row[6], row[7] = u, v, w, energy
     return top + 1
+
+
+@device
+def isotropic(random):
+    """Return a random direction."""
+    c = 2.0 * uniform(random) - 1.0
+    s = math.sqrt(max(0.0, 1.0 - c * c))
+    phi = 2.0 * math.pi * uniform(random)
+    return s * math.cos(phi), s * math.sin(phi), c
+
+
+@device
+def place(value, rows):
+    """Return the row and the fraction of a position in a table, held within it."""
+    row = min(max(int(value), 0), rows - 2)
+    return row, value - row
+
+
+@device
+def at(table, medium, row, f, column):
+    """Return the linear interpolation in one column."""
+    low = table[medium, row, column]
+    return low + f * (table[medium, row + 1, column] - low)
+
+
+@device
+def to_face(x, y, z, i, j, k, numbers):
+    """Return the distance to the nearest face of the voxel, cm."""
+    dx, dy, dz = numbers[DX], numbers[DY], numbers[DZ]
+    a = min(x - i * dx, (i + 1) * dx - x)
+    b = min(y - j * dy, (j + 1) * dy - y)
+    c = min(z - k * dz, (k + 1) * dz - z)
+    return min(a, min(b, c))
 
 
 @device
@@ -131,149 +154,156 @@ def moller_loss(random, energy, hard):
 
 
 @device
-def photon_energy_of_bremsstrahlung(random, energy, hard, shape, row):
-    """Return the energy of a photon above ``hard``: 1/k times the tabulated shape."""
-    last = shape.shape[1] - 1
+def brems_energy(random, energy, row, world):
+    """Return the energy of a hard bremsstrahlung photon: 1/k times the tabulated shape."""
+    hard, shape = world.numbers[HARD_PHOTON], world.brems_shape
     while True:
         k = hard * math.exp(uniform(random) * math.log(energy / hard))
-        f = k / energy * last
-        i = min(int(f), last - 1)
-        if uniform(random) <= shape[row, i] + (f - i) * (shape[row, i + 1] - shape[row, i]):
+        i, f = place(k / energy * (shape.shape[1] - 1), shape.shape[1])
+        if uniform(random) <= shape[row, i] + f * (shape[row, i + 1] - shape[row, i]):
             return k
 
 
 @device
-def photon_until_rest(random, energy, medium, table, shape, numbers):
-    """Return the energy of the bremsstrahlung photon of an electron absorbed on the spot, mostly 0."""
-    f = (math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_INVERSE_STEP]
-    row = min(max(int(f), 0), table.shape[1] - 2)
+def absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z, energy):
+    """Absorb an electron on the spot, but for the bremsstrahlung photon it may send out on its way to rest."""
     wanted = uniform(random)
-    if wanted >= table[medium, row, PHOTONS]:
-        return 0.0
-    while row > 0 and table[medium, row - 1, PHOTONS] > wanted:
-        row -= 1
-    at = math.exp(numbers[ELECTRON_LOG0] + row / numbers[ELECTRON_INVERSE_STEP])
-    if at <= numbers[HARD_PHOTON]:
-        return 0.0
-    return photon_energy_of_bremsstrahlung(random, at, numbers[HARD_PHOTON], shape, row)
+    table, numbers = world.electrons, world.numbers
+    if wanted < table[medium, row, PHOTONS]:
+        while row > 0 and table[medium, row - 1, PHOTONS] > wanted:
+            row -= 1
+        emitting = math.exp(numbers[ELECTRON_LOG0] + row / numbers[ELECTRON_STEPS])
+        if emitting > numbers[HARD_PHOTON]:
+            photon_energy = brems_energy(random, emitting, row, world)
+            u, v, w = isotropic(random)
+            top = push(stack, top, totals, numbers[WEIGHT], PHOTON, x, y, z, u, v, w, photon_energy)
+            energy -= photon_energy
+    deposit(tally, cell, numbers[WEIGHT] * energy)
+    return top
 
 
 @device
-def electron(random, stack, top, totals, density, tissue, table, shape, numbers, tally):
+def local(random, stack, top, totals, world, tally, x, y, z, i, j, k, energy):
+    """Absorb an electron that cannot leave its voxel; return the new top, or -1 where it can."""
+    code = world.cells[k, j, i]
+    medium = code & 7
+    numbers, table = world.numbers, world.electrons
+    row, f = place((math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_STEPS], table.shape[1])
+    rho = (code >> 3) * DENSITY_UNIT
+    if energy > numbers[ELECTRON_CUT] and at(table, medium, row, f, RANGE) > rho * to_face(
+        x, y, z, i, j, k, numbers
+    ):
+        return -1
+    cell = (k * world.cells.shape[1] + j) * world.cells.shape[2] + i
+    return absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z, energy)
+
+
+@device
+def deflect(random, u, v, w, step, first, second):
+    """Return the direction after a step: the two-part distribution with its first two moments."""
+    mean = 0.5 * (1.0 - math.exp(-step * first))
+    square = mean - (1.0 - math.exp(-step * second)) / 6.0
+    mu = uniform(random)
+    if mean < 0.45:
+        edge = (2.0 * mean - 3.0 * square) / (1.0 - 2.0 * mean)
+        part = 1.0 - 2.0 * mean + edge
+        mu = edge * mu / part if mu < part else edge + (1.0 - edge) * (mu - part) / (1.0 - part)
+    return rotate(u, v, w, 1.0 - 2.0 * mu, 2.0 * math.pi * uniform(random))
+
+
+@device
+def electron(random, stack, top, totals, world, tally):
     """Transport the electron on top of the stack until it is absorbed or leaves; return the new top."""
     top -= 1
     probe = stack[top, 0] == POSITRON_PROBE
     x, y, z = stack[top, 1], stack[top, 2], stack[top, 3]
     u, v, w = stack[top, 4], stack[top, 5], stack[top, 6]
     energy = stack[top, 7]
-    nz, ny, nx = density.shape
-    dx, dy, dz = numbers[SPACING_X], numbers[SPACING_Y], numbers[SPACING_Z]
+    cells, table, numbers = world.cells, world.electrons, world.numbers
+    nz, ny, nx = cells.shape
+    dx, dy, dz = numbers[DX], numbers[DY], numbers[DZ]
     i = min(max(int(x / dx), 0), nx - 1)
     j = min(max(int(y / dy), 0), ny - 1)
     k = min(max(int(z / dz), 0), nz - 1)
-    hard, weight = numbers[HARD], numbers[WEIGHT]
-    columns = table.shape[1] - 2
+    hard, weight, rows = numbers[HARD], numbers[WEIGHT], table.shape[1]
+    score = 0.0 if probe else weight
     inside = True
-    medium = tissue[k, j, i]
-    while inside:
-        medium = tissue[k, j, i]
-        rho = density[k, j, i]
+    while True:
+        code = cells[k, j, i]
+        medium = code & 7
+        rho = (code >> 3) * DENSITY_UNIT
+        log = (math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_STEPS]
+        row, f = place(log, rows)
         if energy <= numbers[ELECTRON_CUT] and rho > 0.0:
             break
-        f = (math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_INVERSE_STEP]
-        row = min(max(int(f), 0), columns)
-        f -= row
-        full_range = table[medium, row, RANGE] + f * (
-            table[medium, row + 1, RANGE] - table[medium, row, RANGE]
-        )
-        face = min(x - i * dx, (i + 1) * dx - x)
-        face = min(face, min(y - j * dy, (j + 1) * dy - y))
-        face = min(face, min(z - k * dz, (k + 1) * dz - z))
-        if full_range <= face * rho:
+        full_range = at(table, medium, row, f, RANGE)
+        if full_range <= rho * to_face(x, y, z, i, j, k, numbers):
             break
         # Length of this step, g/cm2, and the energy in the middle of it.
         step = numbers[STEP_FRACTION] * full_range
-        loss = table[medium, row, LOSS] + f * (table[medium, row + 1, LOSS] - table[medium, row, LOSS])
-        middle = energy - 0.5 * step * loss
-        f = (math.log(middle) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_INVERSE_STEP]
-        row = min(max(int(f), 0), columns)
-        f -= row
-        moller = table[medium, row, MOLLER] + f * (
-            table[medium, row + 1, MOLLER] - table[medium, row, MOLLER]
-        )
-        brems = table[medium, row, BREMS] + f * (table[medium, row + 1, BREMS] - table[medium, row, BREMS])
+        part = 0.5 * step * at(table, medium, row, f, LOSS) / energy
+        log -= numbers[ELECTRON_STEPS] * part * (1.0 + part * (0.5 + part / 3.0))
+        row, f = place(log, rows)
+        moller = at(table, medium, row, f, MOLLER)
+        hard_events = moller + at(table, medium, row, f, BREMS)
         event = False
-        if moller + brems > 0.0:
-            free = -math.log(uniform(random)) / (moller + brems)
+        if hard_events > 0.0:
+            free = -math.log(uniform(random)) / hard_events
             if free < step:
                 step = free
                 event = True
-        hinge = step * uniform(random)
-        for half in range(2):
-            remaining = hinge if half == 0 else step - hinge
-            if half == 1:
-                # The deflection of the whole step, in the tissue where it happens.
-                first = table[medium, row, FIRST] + f * (
-                    table[medium, row + 1, FIRST] - table[medium, row, FIRST]
-                )
-                second = table[medium, row, SECOND] + f * (
-                    table[medium, row + 1, SECOND] - table[medium, row, SECOND]
-                )
-                mean = 0.5 * (1.0 - math.exp(-step * first))
-                square = mean - (1.0 - math.exp(-step * second)) / 6.0
-                r = uniform(random)
-                if mean < 0.45:
-                    edge = (2.0 * mean - 3.0 * square) / (1.0 - 2.0 * mean)
-                    part = 1.0 - 2.0 * mean + edge
-                    mu = edge * r / part if r < part else edge + (1.0 - edge) * (r - part) / (1.0 - part)
-                else:
-                    mu = r
-                u, v, w = rotate(u, v, w, 1.0 - 2.0 * mu, 2.0 * math.pi * uniform(random))
-            loss = table[medium, row, LOSS] + f * (table[medium, row + 1, LOSS] - table[medium, row, LOSS])
-            while remaining > 0.0:
-                tx = ((i + 1) * dx - x) / u if u > 0.0 else ((i * dx - x) / u if u < 0.0 else 1e30)
-                ty = ((j + 1) * dy - y) / v if v > 0.0 else ((j * dy - y) / v if v < 0.0 else 1e30)
-                tz = ((k + 1) * dz - z) / w if w > 0.0 else ((k * dz - z) / w if w < 0.0 else 1e30)
-                path = max(min(tx, min(ty, tz)), 0.0)
-                mass = path * rho
-                leaves = mass < remaining
-                if not leaves:
-                    mass = remaining
-                    path = mass / rho
-                lost = min(mass * loss, energy)
-                energy -= lost
-                remaining -= mass
-                if not probe:
-                    deposit(tally, (k * ny + j) * nx + i, weight * lost)
-                x += path * u
-                y += path * v
-                z += path * w
-                if not leaves:
-                    break
-                if tx <= ty and tx <= tz:
-                    i += 1 if u > 0.0 else -1
-                elif ty <= tz:
-                    j += 1 if v > 0.0 else -1
-                else:
-                    k += 1 if w > 0.0 else -1
-                if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
-                    inside = False
-                    break
-                if energy <= 0.0:
-                    break
-                rho = density[k, j, i]
-                if tissue[k, j, i] != medium:
-                    medium = tissue[k, j, i]
-                    loss = table[medium, row, LOSS] + f * (
-                        table[medium, row + 1, LOSS] - table[medium, row, LOSS]
-                    )
-            if not inside or energy <= 0.0:
+        remaining = step * uniform(random)
+        after = step - remaining
+        turned = False
+        loss = at(table, medium, row, f, LOSS)
+        while True:
+            tx = ((i + 1) * dx - x) / u if u > 0.0 else ((i * dx - x) / u if u < 0.0 else 1e30)
+            ty = ((j + 1) * dy - y) / v if v > 0.0 else ((j * dy - y) / v if v < 0.0 else 1e30)
+            tz = ((k + 1) * dz - z) / w if w > 0.0 else ((k * dz - z) / w if w < 0.0 else 1e30)
+            path = max(min(tx, min(ty, tz)), 0.0)
+            mass = path * rho
+            leaves = mass < remaining
+            if not leaves:
+                mass = remaining
+                path = mass / rho
+            lost = min(mass * loss, energy)
+            energy -= lost
+            remaining -= mass
+            deposit(tally, (k * ny + j) * nx + i, score * lost)
+            x += path * u
+            y += path * v
+            z += path * w
+            if energy <= 0.0:
                 break
+            if not leaves:
+                if turned:
+                    break
+                # The deflection of the whole step, in the tissue where it happens.
+                turned = True
+                remaining = after
+                u, v, w = deflect(
+                    random, u, v, w, step, at(table, medium, row, f, FIRST), at(table, medium, row, f, SECOND)
+                )
+                continue
+            if tx <= ty and tx <= tz:
+                i += 1 if u > 0.0 else -1
+            elif ty <= tz:
+                j += 1 if v > 0.0 else -1
+            else:
+                k += 1 if w > 0.0 else -1
+            if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
+                inside = False
+                break
+            code = cells[k, j, i]
+            rho = (code >> 3) * DENSITY_UNIT
+            if code & 7 != medium:
+                medium = code & 7
+                loss = at(table, medium, row, f, LOSS)
         if not inside or energy <= 0.0:
             break
         if event:
             phi = 2.0 * math.pi * uniform(random)
-            if uniform(random) * (moller + brems) < moller:
+            if uniform(random) * hard_events < moller:
                 if energy > 2.0 * hard:
                     transfer = moller_loss(random, energy, hard)
                     rest = energy - transfer
@@ -285,7 +315,7 @@ def electron(random, stack, top, totals, density, tissue, table, shape, numbers,
                     u, v, w = rotate(u, v, w, cosine, phi)
                     energy = rest
             elif energy > numbers[HARD_PHOTON]:
-                transfer = photon_energy_of_bremsstrahlung(random, energy, numbers[HARD_PHOTON], shape, row)
+                transfer = brems_energy(random, energy, row, world)
                 speed = math.sqrt(energy * (energy + 2.0 * MC2)) / (energy + MC2)
                 r = 2.0 * uniform(random) - 1.0
                 a, b, c = rotate(u, v, w, (r + speed) / (1.0 + speed * r), phi)
@@ -295,321 +325,206 @@ def electron(random, stack, top, totals, density, tissue, table, shape, numbers,
     if probe:
         totals[PROBE_X], totals[PROBE_Y], totals[PROBE_Z] = x, y, z
         totals[PROBE_INSIDE] = 1.0 if inside else 0.0
-    elif inside:
-        transfer = photon_until_rest(random, energy, medium, table, shape, numbers)
-        if transfer > 0.0:
-            a, b, c = rotate(0.0, 0.0, 1.0, 2.0 * uniform(random) - 1.0, 2.0 * math.pi * uniform(random))
-            top = push(stack, top, totals, weight, PHOTON, x, y, z, a, b, c, transfer)
-        deposit(tally, (k * ny + j) * nx + i, weight * (energy - transfer))
-    else:
+    elif not inside:
         totals[ESCAPED] += weight * energy
+    elif energy > 0.0:
+        cell = (k * ny + j) * nx + i
+        return absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z, energy)
     return top
 
 
 @device
-def compton(random, energy, medium, scattering, numbers):
+def compton(random, energy, medium, world):
     """Return the energy and the cosine of the scattered photon."""
+    scattering, numbers = world.scattering, world.numbers
     kappa = energy / MC2
     least = 1.0 / (1.0 + 2.0 * kappa)
     log = -math.log(least)
     flat = 0.5 * (1.0 - least * least)
-    last = scattering.shape[1] - 2
     while True:
         if uniform(random) * (log + flat) < log:
             epsilon = math.exp(-log * uniform(random))
         else:
             epsilon = math.sqrt(least * least + (1.0 - least * least) * uniform(random))
         t = (1.0 - epsilon) / (kappa * epsilon)
-        sine2 = t * (2.0 - t)
-        accept = 1.0 - epsilon * sine2 / (1.0 + epsilon * epsilon)
-        # x = sin(angle/2) E / hc, 1/angstrom; hc = 12.39842 keV angstrom
-        transfer = math.sqrt(max(0.5 * t, 1e-12)) * energy / 0.01239842
-        f = (math.log(transfer) - numbers[TRANSFER_LOG0]) * numbers[TRANSFER_INVERSE_STEP]
-        f = min(max(f, 0.0), last + 0.999999)
-        i = int(f)
-        bound = scattering[medium, i, 0] + (f - i) * (scattering[medium, i + 1, 0] - scattering[medium, i, 0])
-        if uniform(random) < accept * bound:
-            return epsilon * energy, 1.0 - t
+        accept = 1.0 - epsilon * t * (2.0 - t) / (1.0 + epsilon * epsilon)
+        chance = uniform(random)
+        if chance < accept:
+            # x = sin(angle/2) E / hc, 1/angstrom; hc = 12.39842 keV angstrom
+            transfer = math.sqrt(max(0.5 * t, 1e-12)) * energy / 0.01239842
+            value = (math.log(transfer) - numbers[TRANSFER_LOG0]) * numbers[TRANSFER_STEPS]
+            row, f = place(max(value, 0.0), scattering.shape[1])
+            if chance < accept * at(scattering, medium, row, min(f, 1.0), 0):
+                return epsilon * energy, 1.0 - t
 
 
 @device
-def rayleigh(random, energy, medium, scattering, numbers):
+def rayleigh(random, energy, medium, world):
     """Return the cosine of a Rayleigh scattering: squared form factor times Thomson."""
-    last = scattering.shape[1] - 1
+    table, numbers = world.scattering, world.numbers
     limit = energy / 0.01239842
-    f = (math.log(limit) - numbers[TRANSFER_LOG0]) * numbers[TRANSFER_INVERSE_STEP]
-    f = min(max(f, 0.0), last - 1e-6)
-    i = int(f)
-    most = scattering[medium, i, 1] + (f - i) * (scattering[medium, i + 1, 1] - scattering[medium, i, 1])
+    value = (math.log(limit) - numbers[TRANSFER_LOG0]) * numbers[TRANSFER_STEPS]
+    row, f = place(max(value, 0.0), table.shape[1])
+    most = at(table, medium, row, min(f, 1.0), 1)
     while True:
         wanted = most * uniform(random)
-        low, high = 0, last
+        low, high = 0, table.shape[1] - 1
         while high - low > 1:
-            mid = (low + high) // 2
-            if scattering[medium, mid, 1] <= wanted:
-                low = mid
+            middle = (low + high) // 2
+            if table[medium, middle, 1] <= wanted:
+                low = middle
             else:
-                high = mid
-        below, above = scattering[medium, low, 1], scattering[medium, high, 1]
+                high = middle
+        below, above = table[medium, low, 1], table[medium, high, 1]
         part = (wanted - below) / (above - below) if above > below else 0.0
         # The table is cumulative in x^2, linear between its points.
-        square = scattering[medium, low, 2] + part * (
-            scattering[medium, high, 2] - scattering[medium, low, 2]
-        )
+        square = max(at(table, medium, low, part, 2), 0.0)
         cosine = 1.0 - 2.0 * min(square / (limit * limit), 1.0)
         if 2.0 * uniform(random) <= 1.0 + cosine * cosine:
             return cosine
 
 
 @device
-def photon(random, stack, top, totals, density, tissue, table, scattering, largest, numbers, tally):
+def photon(random, stack, top, totals, world, tally):
     """Transport the photon on top of the stack; its electrons go onto the stack; return the new top."""
     top -= 1
     x, y, z = stack[top, 1], stack[top, 2], stack[top, 3]
     u, v, w = stack[top, 4], stack[top, 5], stack[top, 6]
+    numbers, table = world.numbers, world.photons
     energy, weight = stack[top, 7], numbers[WEIGHT]
-    nz, ny, nx = density.shape
-    ix, iy, iz = 1.0 / numbers[SPACING_X], 1.0 / numbers[SPACING_Y], 1.0 / numbers[SPACING_Z]
-    columns = table.shape[1] - 2
+    nz, ny, nx = world.cells.shape
+    ix, iy, iz = 1.0 / numbers[DX], 1.0 / numbers[DY], 1.0 / numbers[DZ]
+    i = min(max(int(x * ix), 0), nx - 1)
+    j = min(max(int(y * iy), 0), ny - 1)
+    k = min(max(int(z * iz), 0), nz - 1)
     while True:
-        f = (math.log(energy) - numbers[PHOTON_LOG0]) * numbers[PHOTON_INVERSE_STEP]
-        f = min(max(f, 0.0), columns + 0.999999)
-        row = int(f)
-        f -= row
-        most = largest[row] + f * (largest[row + 1] - largest[row])
-        absorbed = energy <= numbers[PHOTON_CUT]
-        chance = 0.0
-        medium, i, j, k = 0, 0, 0, 0
+        if energy <= numbers[PHOTON_CUT]:
+            deposit(tally, (k * ny + j) * nx + i, weight * energy)
+            return top
+        row, f = place((math.log(energy) - numbers[PHOTON_LOG0]) * numbers[PHOTON_STEPS], table.shape[1])
+        mean_free_path = 1.0 / (world.largest[row] + f * (world.largest[row + 1] - world.largest[row]))
+        medium, chance = 0, 0.0
         while True:
-            if not absorbed:
-                path = -math.log(uniform(random)) / most
-                x += path * u
-                y += path * v
-                z += path * w
+            path = -math.log(uniform(random)) * mean_free_path
+            x += path * u
+            y += path * v
+            z += path * w
             fi, fj, fk = x * ix, y * iy, z * iz
             if fi < 0.0 or fj < 0.0 or fk < 0.0 or fi >= nx or fj >= ny or fk >= nz:
                 totals[ESCAPED] += weight * energy
                 return top
             i, j, k = int(fi), int(fj), int(fk)
-            if absorbed:
-                deposit(tally, (k * ny + j) * nx + i, weight * energy)
-                return top
-            medium = tissue[k, j, i]
-            rho = density[k, j, i]
-            total = table[medium, row, TOTAL] + f * (
-                table[medium, row + 1, TOTAL] - table[medium, row, TOTAL]
-            )
-            chance = uniform(random) * most
-            if chance < rho * total:
-                chance /= rho
+            code = world.cells[k, j, i]
+            medium = code & 7
+            rho = (code >> 3) * DENSITY_UNIT
+            chance = uniform(random)
+            if chance < rho * at(table, medium, row, f, TOTAL) * mean_free_path:
+                chance /= rho * mean_free_path
                 break
-        photo = table[medium, row, PHOTO] + f * (table[medium, row + 1, PHOTO] - table[medium, row, PHOTO])
-        if chance < photo:
+        if chance < at(table, medium, row, f, PHOTO):
             # Binding energy and fluorescence stay with the photoelectron (at most 4 keV in bone).
-            c = 2.0 * uniform(random) - 1.0
-            a, b, c = rotate(0.0, 0.0, 1.0, c, 2.0 * math.pi * uniform(random))
-            return push(stack, top, totals, weight, ELECTRON, x, y, z, a, b, c, energy)
-        both = table[medium, row, PHOTO_INCOHERENT] + f * (
-            table[medium, row + 1, PHOTO_INCOHERENT] - table[medium, row, PHOTO_INCOHERENT]
-        )
-        phi = 2.0 * math.pi * uniform(random)
-        if chance < both:
-            rest, cosine = compton(random, energy, medium, scattering, numbers)
+            rest, cosine, recoil = 0.0, 0.0, energy
+        elif chance < at(table, medium, row, f, PHOTO_INCOHERENT):
+            rest, cosine = compton(random, energy, medium, world)
             recoil = energy - rest
-            if recoil <= numbers[ELECTRON_CUT]:
-                deposit(tally, (k * ny + j) * nx + i, weight * recoil)
-            else:
-                momentum = math.sqrt(recoil * (recoil + 2.0 * MC2))
-                a, b, c = rotate(u, v, w, (energy - rest * cosine) / momentum, phi + math.pi)
-                top = push(stack, top, totals, weight, ELECTRON, x, y, z, a, b, c, recoil)
-            energy = rest
         else:
-            cosine = rayleigh(random, energy, medium, scattering, numbers)
+            rest, cosine, recoil = energy, rayleigh(random, energy, medium, world), 0.0
+        phi = 2.0 * math.pi * uniform(random)
+        if recoil > 0.0:
+            new = local(random, stack, top, totals, world, tally, x, y, z, i, j, k, recoil)
+            if new >= 0:
+                top = new
+            else:
+                if rest > 0.0:
+                    momentum = math.sqrt(recoil * (recoil + 2.0 * MC2))
+                    a, b, c = rotate(u, v, w, min((energy - rest * cosine) / momentum, 1.0), phi + math.pi)
+                else:
+                    a, b, c = isotropic(random)
+                top = push(stack, top, totals, weight, ELECTRON, x, y, z, a, b, c, recoil)
+            if rest == 0.0:
+                return top
+        energy = rest
         u, v, w = rotate(u, v, w, cosine, phi)
 
 
 @device
-def history(
-    random,
-    stack,
-    totals,
-    density,
-    tissue,
-    electrons,
-    shape,
-    photons,
-    scattering,
-    largest,
-    numbers,
-    tally,
-    kind,
-    x,
-    y,
-    z,
-    energy,
-):
+def history(random, stack, totals, world, tally, kind, x, y, z, energy):
     """Transport one emitted particle (isotropic) and all that it sets free."""
+    numbers = world.numbers
     weight = numbers[WEIGHT]
     totals[EMITTED] += weight * (MC2 if kind == POSITRON_PROBE else energy)
-    if kind == POSITRON_PROBE:
-        # The positron itself is scored with the electrons; here it only shows where it ends.
-        a, b, c = rotate(0.0, 0.0, 1.0, 2.0 * uniform(random) - 1.0, 2.0 * math.pi * uniform(random))
-        push(stack, 0, totals, weight, POSITRON_PROBE, x, y, z, a, b, c, energy)
-        electron(random, stack, 1, totals, density, tissue, electrons, shape, numbers, tally)
-        x, y, z = totals[PROBE_X], totals[PROBE_Y], totals[PROBE_Z]
-        kind = PHOTON
-        energy = MC2
-        if totals[PROBE_INSIDE] == 0.0:
-            totals[ESCAPED] += weight * energy
-            return
-    a, b, c = rotate(0.0, 0.0, 1.0, 2.0 * uniform(random) - 1.0, 2.0 * math.pi * uniform(random))
-    top = push(stack, 0, totals, weight, kind, x, y, z, a, b, c, energy)
+    top = 0
+    if kind == ELECTRON:
+        i, j, k = int(x / numbers[DX]), int(y / numbers[DY]), int(z / numbers[DZ])
+        top = local(random, stack, 0, totals, world, tally, x, y, z, i, j, k, energy)
+    if kind != ELECTRON or top < 0:
+        u, v, w = isotropic(random)
+        top = push(stack, 0, totals, weight, kind, x, y, z, u, v, w, energy)
     while top > 0:
-        if stack[top - 1, 0] == PHOTON:
-            top = photon(
-                random, stack, top, totals, density, tissue, photons, scattering, largest, numbers, tally
-            )
-        else:
-            top = electron(random, stack, top, totals, density, tissue, electrons, shape, numbers, tally)
+        kind = int(stack[top - 1, 0])
+        if kind == PHOTON:
+            top = photon(random, stack, top, totals, world, tally)
+            continue
+        top = electron(random, stack, top, totals, world, tally)
+        if kind == POSITRON_PROBE:
+            # The positron itself is scored with the electrons; here it shows where its photon starts.
+            if totals[PROBE_INSIDE] == 1.0:
+                x, y, z = totals[PROBE_X], totals[PROBE_Y], totals[PROBE_Z]
+                u, v, w = isotropic(random)
+                top = push(stack, 0, totals, weight, PHOTON, x, y, z, u, v, w, MC2)
+            else:
+                totals[ESCAPED] += weight * MC2
 
 
 @device
-def emit(
-    random,
-    stack,
-    totals,
-    number,
-    count,
-    active,
-    voxel_offset,
-    energy_offset,
-    cumulative,
-    voxels,
-    probability,
-    low,
-    width,
-    kinds,
-    density,
-    tissue,
-    electrons,
-    shape,
-    photons,
-    scattering,
-    largest,
-    numbers,
-    tally,
-):
+def emit(random, stack, totals, world, tally, source, number, count, offsets, active):
     """Emit and transport particle ``number`` of ``count``; return the place in ``voxels`` it came from.
 
     Voxels are taken in order, each as often as its share of the activity asks
     (systematic sampling); energies follow a golden-ratio sequence.  Both start at a
     random offset, which makes each batch an independent, unbiased sample.
+    ``active`` is the place of the particle before, or -1 to search.
     """
-    nz, ny, nx = density.shape
+    cumulative, probability = source.cumulative, source.probability
     last = len(cumulative) - 1
-    wanted = (number + voxel_offset) / count * cumulative[last]
+    wanted = (number + offsets[0]) / count * cumulative[last]
     if active < 0:
-        high = last
-        active = 0
+        active, high = 0, last
         while active < high:
-            mid = (active + high) // 2
-            if cumulative[mid] <= wanted:
-                active = mid + 1
+            middle = (active + high) // 2
+            if cumulative[middle] <= wanted:
+                active = middle + 1
             else:
-                high = mid
+                high = middle
     while active < last and cumulative[active] <= wanted:
         active += 1
-    r = (energy_offset + number * 0.6180339887498949) % 1.0
-    first, line = 0, len(probability) - 1
-    while first < line:
-        mid = (first + line) // 2
-        if probability[mid] <= r:
-            first = mid + 1
-        else:
-            line = mid
+    r = (offsets[1] + number * 0.6180339887498949) % 1.0
+    line = source.guide[int(r * GUIDE)]
+    while probability[line] <= r and line < len(probability) - 1:
+        line += 1
     before = probability[line - 1] if line > 0 else 0.0
-    energy = low[line] + (r - before) / (probability[line] - before) * width[line]
-    cell = voxels[active]
-    x = (cell % nx + uniform(random)) * numbers[SPACING_X]
-    y = ((cell // nx) % ny + uniform(random)) * numbers[SPACING_Y]
-    z = (cell // (nx * ny) + uniform(random)) * numbers[SPACING_Z]
-    history(
-        random,
-        stack,
-        totals,
-        density,
-        tissue,
-        electrons,
-        shape,
-        photons,
-        scattering,
-        largest,
-        numbers,
-        tally,
-        kinds[line],
-        x,
-        y,
-        z,
-        energy,
-    )
+    energy = source.low[line] + (r - before) / (probability[line] - before) * source.width[line]
+    nz, ny, nx = world.cells.shape
+    cell = source.voxels[active]
+    numbers = world.numbers
+    # A hair inside the voxel, so that rounding cannot move a source point over its face.
+    x = (cell % nx + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DX]
+    y = ((cell // nx) % ny + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DY]
+    z = (cell // (nx * ny) + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DZ]
+    history(random, stack, totals, world, tally, source.kinds[line], x, y, z, energy)
     return active
 
 
 @device
-def run_batch(
-    key,
-    count,
-    voxel_offset,
-    energy_offset,
-    cumulative,
-    voxels,
-    probability,
-    low,
-    width,
-    kinds,
-    density,
-    tissue,
-    electrons,
-    shape,
-    photons,
-    scattering,
-    largest,
-    numbers,
-    tally,
-    totals,
-):
+def run_batch(key, count, offsets, source, world, tally, totals):
     """Run one batch on one thread of a processor; the GIL is released, so batches run side by side.
 
-    It stands in this file because numba recompiles what it has cached only when
+    It stands in this file because numba compiles again what it has cached only when
     the file of the function that is called has changed.
     """
     random = np.empty(2, np.uint64)
-    stack = np.empty((64, 8))
+    stack = np.empty((STACK_ROWS, 8))
     active = 0
     for number in range(count):
         start_random(random, key, np.uint64(number))
-        active = emit(
-            random,
-            stack,
-            totals,
-            number,
-            count,
-            active,
-            voxel_offset,
-            energy_offset,
-            cumulative,
-            voxels,
-            probability,
-            low,
-            width,
-            kinds,
-            density,
-            tissue,
-            electrons,
-            shape,
-            photons,
-            scattering,
-            largest,
-            numbers,
-            tally,
-        )
+        active = emit(random, stack, totals, world, tally, source, number, count, offsets, active)

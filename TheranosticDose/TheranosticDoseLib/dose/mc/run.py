@@ -138,8 +138,8 @@ def transport(
     stop = Stop() if stop is None else stop
     started, cpu = time.perf_counter(), time.process_time()
     emissions = _emissions(particles, nuclide, mono_energy_kev)
-    world = _World.build(density, tissue, spacing_mm, source, step_fraction)
-    runner = _runner(device, world, emissions, seed, photons_per_decay)
+    world = _world(density, tissue, spacing_mm, step_fraction)
+    runner = _runner(device, world, source, emissions, seed, photons_per_decay)
     threads = max(1, os.cpu_count() or 1) if threads is None else max(1, int(threads))
     if device == "cuda":
         threads = 1
@@ -227,53 +227,63 @@ def _checked(density, tissue, spacing_mm, source_probability, histories):
     return density, tissue, source
 
 
-@dataclass(frozen=True, eq=False)
-class _World:
-    """All arrays of the transport but the emission."""
+def _world(density: np.ndarray, tissue: np.ndarray, spacing_mm: tuple, step_fraction: float) -> Any:
+    """Return the grid and the tables as the transport reads them."""
+    from TheranosticDoseLib.dose.mc.physics import DENSITY_UNIT, World
 
-    density: np.ndarray
-    tissue: np.ndarray
-    largest: np.ndarray
-    numbers: np.ndarray
-    cumulative: np.ndarray
-    voxels: np.ndarray
+    tables = physics_tables()
+    numbers = np.array(
+        [
+            *log_grid(tables.electron_grid),
+            *log_grid(tables.photon_grid),
+            *log_grid(tables.transfer_grid),
+            tables.hard_mev,
+            tables.hard_photon_mev,
+            ELECTRON_CUT_MEV,
+            PHOTON_CUT_MEV,
+            step_fraction,
+            *(0.1 * s for s in spacing_mm),
+            1.0,
+        ]
+    )
+    densest = np.zeros(tables.photons.shape[0])
+    np.maximum.at(densest, tissue.ravel(), density.ravel())
+    largest = np.max(densest[:, None] * tables.photons[:, :, -1], axis=0) * (1 + 1e-6)
+    cells = (np.rint(density / DENSITY_UNIT).astype(np.int32) << 3) | tissue
+    shape, largest = tables.bremsstrahlung_shape, np.maximum(largest, 1e-12)
+    return World(cells, tables.electrons, shape, tables.photons, tables.scattering, largest, numbers)
 
-    @classmethod
-    def build(cls, density, tissue, spacing_mm, source, step_fraction) -> _World:
-        tables = physics_tables()
-        numbers = np.array(
-            [
-                *log_grid(tables.electron_grid),
-                *log_grid(tables.photon_grid),
-                *log_grid(tables.transfer_grid),
-                tables.hard_mev,
-                tables.hard_photon_mev,
-                ELECTRON_CUT_MEV,
-                PHOTON_CUT_MEV,
-                step_fraction,
-                *(0.1 * s for s in spacing_mm),
-                1.0,
-            ]
-        )
-        densest = np.zeros(tables.photons.shape[0])
-        np.maximum.at(densest, tissue.ravel(), density.ravel())
-        largest = np.max(densest[:, None] * tables.photons[:, :, -1], axis=0)
-        voxels = np.flatnonzero(source)
-        cumulative = np.cumsum(source.ravel()[voxels])
-        return cls(density, tissue, np.maximum(largest, 1e-12), numbers, cumulative, voxels)
+
+def _source(part: Emission, activity: np.ndarray) -> Any:
+    """Return where and what to emit as the transport reads it."""
+    from TheranosticDoseLib.dose.mc.physics import GUIDE, Source
+
+    voxels = np.flatnonzero(activity)
+    guide = np.searchsorted(part.cumulative, np.arange(GUIDE) / GUIDE, side="right")
+    guide = np.minimum(guide, len(part.cumulative) - 1)
+    cumulative = np.cumsum(activity.ravel()[voxels])
+    return Source(cumulative, voxels, part.cumulative, part.low_mev, part.width_mev, part.kinds, guide)
 
 
 def _runner(
-    device: str, world: _World, emissions: list[Emission], seed: int, photons_per_decay: float
+    device: str,
+    world: Any,
+    source: np.ndarray,
+    emissions: list[Emission],
+    seed: int,
+    photons_per_decay: float,
 ) -> Any:
+    """Return ``run(batch, decays, tally, totals)``."""
+    from TheranosticDoseLib.dose.mc.physics import WEIGHT
+
     if device == "cuda":
         from TheranosticDoseLib.dose.mc.gpu import run_batch
     elif device == "cpu":
         from TheranosticDoseLib.dose.mc.physics import run_batch
     else:
         raise SettingsError(f"There is no device {device!r}; known: cpu, cuda.")
-    tables = physics_tables()
     transported = [e for e in emissions if e.per_decay > 0]
+    sources = {part.particle: _source(part, source) for part in transported}
 
     def run(batch: int, decays: int, tally: np.ndarray, totals: np.ndarray) -> None:
         """Fill ``tally`` (flat) with the energy of one batch."""
@@ -286,31 +296,12 @@ def _runner(
             wanted = decays * part.per_decay * (photons_per_decay if part.particle == "photon" else 1.0)
             count = max(1, round(wanted))
             numbers = world.numbers.copy()
-            numbers[-1] = decays * part.per_decay / count
+            numbers[WEIGHT] = decays * part.per_decay / count
             run_batch(
-                key,
-                count,
-                offsets[0],
-                offsets[1],
-                world.cumulative,
-                world.voxels,
-                part.cumulative,
-                part.low_mev,
-                part.width_mev,
-                part.kinds,
-                world.density,
-                world.tissue,
-                tables.electrons,
-                tables.bremsstrahlung_shape,
-                tables.photons,
-                tables.scattering,
-                world.largest,
-                numbers,
-                tally,
-                totals,
+                key, count, offsets, sources[part.particle], world._replace(numbers=numbers), tally, totals
             )
 
-    run.voxels = world.density.size
+    run.voxels = world.cells.size
     return run
 
 
