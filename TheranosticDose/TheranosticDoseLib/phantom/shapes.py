@@ -11,6 +11,8 @@ Box = tuple[slice, slice, slice]
 
 def smooth_field(shape: tuple[int, ...], spacing_mm: float, wavelength_mm: float, rng: np.random.Generator):
     """Return a random field ``(z, y, x)`` of mean 0 and deviation 1 whose bumps are ``wavelength_mm`` long."""
+    if min(shape) == 0:
+        return np.zeros(shape, np.float32)
     step = wavelength_mm / 2.0
     coarse = [int(np.ceil(n * spacing_mm / step)) + 4 for n in shape]
     coefficients = rng.standard_normal(coarse).astype(np.float32)
