@@ -284,3 +284,34 @@ def rtstruct(
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(item)
     return save(ds, folder, name)
+
+
+def dose_report(folder: Path, before_mbq: float, after_mbq: float, start: dt.datetime) -> Path:
+    """Write a radiopharmaceutical radiation dose report with the activities of TID 10022."""
+
+    def content(code: str, meaning: str, kind: str) -> Dataset:
+        item, name = Dataset(), Dataset()
+        name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = code, "DCM", meaning
+        item.RelationshipType, item.ValueType, item.ConceptNameCodeSequence = (
+            "CONTAINS",
+            kind,
+            Sequence([name]),
+        )
+        return item
+
+    def activity_item(code: str, meaning: str, value: float) -> Dataset:
+        item, measured, unit = content(code, meaning, "NUM"), Dataset(), Dataset()
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "MBq", "UCUM", "MBq"
+        measured.NumericValue, measured.MeasurementUnitsCodeSequence = str(value), Sequence([unit])
+        item.MeasuredValueSequence = Sequence([measured])
+        return item
+
+    ds = new("1.2.840.10008.5.1.4.1.1.88.68", "SR", "s1", "dose report", 1, start)
+    moment = content("123003", "Radiopharmaceutical Start DateTime", "DATETIME")
+    moment.DateTime = start.strftime("%Y%m%d%H%M%S")
+    administration = content("113502", "Radiopharmaceutical Administration", "CONTAINER")
+    before = activity_item("113508", "Pre-Administration Measured Activity", before_mbq)
+    after = activity_item("113509", "Post-Administration Measured Activity", after_mbq)
+    administration.ContentSequence = Sequence([moment, before, after])
+    ds.ContentSequence = Sequence([administration])
+    return save(ds, folder, "dose_report.dcm")

@@ -328,3 +328,32 @@ def test_progress_and_cancel(scan):
     assert seen[-1] == 1.0
     with pytest.raises(CancelledError):
         load_study(scan, progress=lambda fraction, message: False)
+
+
+def test_values_for_an_acquisition_that_does_not_exist(scan):
+    with pytest.raises(SettingsError, match=r"'25h'.*no such acquisition; there are 24h"):
+        load_study(scan, Overrides(acquisitions={"25h": {"time_h": 25.0}}))
+
+
+def test_decay_factor_that_contradicts_its_correction_is_told(scan):
+    assert found(load_study(scan), "assumption", "DecayFactor is 1")
+    factor = 2 ** (24 * 3600 / dialects.HALF_LIFE_S)
+    change(scan, lambda ds: setattr(ds, "DecayFactor", f"{factor:.6f}"))
+    assert not found(load_study(scan), "assumption", "DecayFactor")
+
+
+def test_wrong_sign_of_the_slice_spacing_is_doubted(tmp_path):
+    stored = np.rint(dialects.activity() / dialects.activity().max() * 6000)
+    dialects.save(dialects.nm(stored, START, spacing_sign=-1), tmp_path, "nm.dcm")
+    dialects.ct(tmp_path, START + HOURS / 2)
+    assert found(load_study(tmp_path), "warning", "SpacingBetweenSlices may be wrong")
+
+
+def test_dose_report_states_the_residual(scan):
+    dialects.dose_report(scan, before_mbq=7450.0, after_mbq=50.0, start=dialects.INJECTION)
+    study = load_study(scan)
+    assert study.administration.activity_mbq == pytest.approx(7400.0)
+    assert study.administration.residual_mbq == pytest.approx(50.0)
+    assert not found(study, "assumption", "No residual")
+    study = load_study(scan, Overrides(residual_mbq=100.0))
+    assert study.administration.activity_mbq == pytest.approx(7350.0)
