@@ -27,7 +27,7 @@ def color_of(name: str, number: int = 0) -> str:
     return palette[number % len(palette)] if known is None or known.kind == "lesion" else known.color
 
 
-def _figure(columns: int, width: float, height: float, rows: int = 1) -> Any:
+def figure_of(columns: int, width: float, height: float, rows: int = 1) -> Any:
     """Return figure and axes without the global state of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def projections(results: Results) -> bytes:
     images = [np.asarray(array_of(spect)) for spect in results.registered.spect]
     decayed = [image.max(axis=1) for image in _upright(results.tia, images)]
     top = float(np.percentile(decayed[0], 99.9)) or 1.0
-    figure, axes = _figure(len(images), 2.6 * len(images), 3.6)
+    figure, axes = figure_of(len(images), 2.6 * len(images), 3.6)
     spacing = results.tia.GetSpacing()
     for axis, plane, acquisition in zip(axes[0], decayed, results.study.acquisitions, strict=True):
         shown = axis.imshow(
@@ -78,7 +78,7 @@ def fusion(results: Results, engine: str) -> bytes:
         ("axial", (z, slice(None), slice(None)), spacing[1] / spacing[0], "upper"),
         ("sagittal", (slice(None), slice(None), x), spacing[2] / spacing[1], "lower"),
     )
-    figure, axes = _figure(3, 11.5, 4.4)
+    figure, axes = figure_of(3, 11.5, 4.4)
     for axis, (name, index, aspect, origin) in zip(axes[0], planes, strict=True):
         shown = _draw(
             axis, background[index], dose[index], [(n, o[index]) for n, o in outlines], top, aspect, origin

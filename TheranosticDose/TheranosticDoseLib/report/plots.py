@@ -33,7 +33,8 @@ def time_activity_figure(results: Results) -> Any:
 
     figure = go.Figure()
     times = np.array(results.study.time_h)
-    grid = np.concatenate([np.linspace(0, times[0], 20), np.linspace(times[0], 1.6 * times[-1], 160)[1:]])
+    last = max(1.6 * times[-1], 120.0)
+    grid = np.concatenate([np.linspace(0, times[0], 20), np.linspace(times[0], last, 200)[1:]])
     for number, result in enumerate(r for r in results.vois if r.voi.kind != "body" and r.fit is not None):
         for trace in _curve_traces(result, times, grid, color_of(result.name, number)):
             figure.add_trace(trace)
