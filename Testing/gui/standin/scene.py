@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import tempfile
 
-# Attribute of slicer.modules -> class of its logic in the slicer-core wheel.
+# Module name -> class of its logic in the slicer-core wheel.
 LOGICS = {
-    "annotations": "vtkSlicerAnnotationModuleLogic",
-    "colors": "vtkSlicerColorLogic",
-    "cropvolume": "vtkSlicerCropVolumeLogic",
-    "markups": "vtkSlicerMarkupsLogic",
-    "models": "vtkSlicerModelsLogic",
-    "plots": "vtkSlicerPlotsLogic",
-    "segmentations": "vtkSlicerSegmentationsModuleLogic",
-    "sequences": "vtkSlicerSequencesLogic",
-    "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
-    "tables": "vtkSlicerTablesLogic",
-    "texts": "vtkSlicerTextsLogic",
-    "transforms": "vtkSlicerTransformLogic",
-    "units": "vtkSlicerUnitsLogic",
-    "volumes": "vtkSlicerVolumesLogic",
+    "Annotations": "vtkSlicerAnnotationModuleLogic",
+    "Colors": "vtkSlicerColorLogic",
+    "CropVolume": "vtkSlicerCropVolumeLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Plots": "vtkSlicerPlotsLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "Texts": "vtkSlicerTextsLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Units": "vtkSlicerUnitsLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
 }
 
 
@@ -75,12 +75,12 @@ class SceneWithLogics:
         self.logics = {}
         for name, class_name in LOGICS.items():
             if hasattr(slicer, class_name):
-                self.logics[name] = getattr(slicer, class_name)()
-        for name, logic in self.logics.items():
+                self.logics[name.lower()] = getattr(slicer, class_name)()
+                self.application_logic.SetModuleLogic(name, self.logics[name.lower()])
+        for logic in self.logics.values():
             with contextlib.suppress(AttributeError, TypeError):
                 logic.SetMRMLApplicationLogic(self.application_logic)
             logic.SetMRMLScene(self.scene)
-            self.application_logic.SetModuleLogic(name, logic)
         self.add_application_nodes()
         _keep_hierarchy(self.scene)
 
