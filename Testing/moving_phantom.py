@@ -26,7 +26,7 @@ ORGANS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MovingPhantom:
     """Two CTs, the labels of the first and the true displacement."""
 
@@ -131,7 +131,7 @@ def moving_phantom(
     fixed_points = points_of(fixed_grid)
     back = (points_of(moving_grid) - offset) @ rotation
     anatomy = back.copy()
-    for _ in range(25):
+    for _ in range(15):
         anatomy = back - breathing(anatomy)
     labels = {name: _inside(fixed_points, c, r, 1e-3) > 0.5 for name, c, r, _ in ORGANS}
     labels["liver"] &= ~labels["vessel"]
