@@ -37,7 +37,8 @@ class FitSettings(Settings):
         ``mean_half_life``, ``bayes`` (population prior), ``learned``.
     prior : str
         Key of the population prior, ``radiopharmaceutical/tissue``, for example
-        ``177Lu-DOTATATE/kidney``; needed by the methods that use the population.
+        ``177Lu-DOTATATE/kidney``, or the path of a fitted one (``.json``); needed by the single-time-point
+        methods. ``bayes`` takes ``generic`` (wide) where none is named.
     allow_slower_than_physical : bool
         Lets the effective decay be slower than the physical one (ongoing uptake).
     relative_uncertainty : float
