@@ -359,8 +359,16 @@ def test_nothing_is_left_after_a_cancel_and_nothing_overwritten(tmp_path):
         write_patient(patient, tmp_path / "out", lambda fraction, message: fraction < 0.6)
     assert not any((tmp_path / "out").iterdir())
     (tmp_path / "out" / "truth").mkdir()
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="holds a dicom or truth folder already"):
         write_patient(patient, tmp_path / "out")
+    again = tmp_path / "again"
+    (again / "dicom").mkdir(parents=True)
+    (again / "truth").mkdir()
+    (again / "dicom" / "old.dcm").write_text("of an earlier virtual patient")
+    (again / "truth" / "truth.json").write_text('{"schema": "theranostic-dosimetry/virtual-patient/1"}')
+    write_patient(patient, again)
+    assert not (again / "dicom" / "old.dcm").exists()
+    assert (again / "truth" / "dose.nii.gz").is_file()
     with pytest.raises(CancelledError):
         virtual_patient(0, SMALL, lambda fraction, message: False)
 

@@ -71,7 +71,8 @@ class PhantomSettings(Settings):
     heterogeneity : float
         Relative standard deviation of the concentration within an organ or lesion.
     truth_engine : str
-        Dose engine of the truth, or ``none``.
+        Dose engine of the truth, or ``none``.  Where it is not installed the next of Monte Carlo,
+        voxel S values and local deposition stands in; the truth names the one that was used.
     truth_histories : int
         Decays that the Monte Carlo engine follows for the truth.
     """
@@ -106,8 +107,8 @@ class PhantomSettings(Settings):
     bone_lesions: tuple[int, int] = (1, 2)
     lesion_volume_ml: tuple[float, float] = (2.0, 100.0)
     heterogeneity: float = 0.0
-    truth_engine: str = "vsv_density"
-    truth_histories: int = 20_000_000
+    truth_engine: str = "mc"
+    truth_histories: int = 4_000_000
 
     def validate(self) -> None:
         """Raise :class:`SettingsError` where a value is out of range."""
@@ -129,6 +130,9 @@ class PhantomSettings(Settings):
             "noise_amplification",
             "positive, as duration_s and camera_factor_cps_per_mbq",
         )
+        engines = ("none", "mc", "vsv_density", "vsv", "led", "gate")
+        self.require(self.truth_engine in engines, "truth_engine", f"one of {', '.join(engines)}")
+        self.require(self.truth_histories >= 1000, "truth_histories", "at least 1000 decays")
         low, high = self.lesion_volume_ml
         self.require(0.2 <= low <= high <= 300, "lesion_volume_ml", "0.2 to 300 mL")
         if self.resolution_mm is not None:

@@ -18,26 +18,27 @@ def smooth_field(shape: tuple[int, ...], spacing_mm: float, wavelength_mm: float
     coefficients = rng.standard_normal(coarse).astype(np.float32)
     for axis, n in enumerate(shape):
         positions = 1.5 + np.arange(n, dtype=np.float64) * spacing_mm / step
-        coefficients = np.moveaxis(
-            np.tensordot(_cubic_weights(positions, coefficients.shape[axis]), coefficients, ([1], [axis])),
-            0,
-            axis,
-        )
+        coefficients = _spline_along(coefficients, positions, axis)
     coefficients -= coefficients.mean(dtype=np.float64)
     coefficients /= max(float(coefficients.std(dtype=np.float64)), 1e-6)
     return coefficients.astype(np.float32)
 
 
-def _cubic_weights(positions: np.ndarray, n: int) -> np.ndarray:
-    """Return the matrix ``(positions, n)`` of the uniform cubic B-spline."""
-    weights = np.zeros((positions.size, n), np.float32)
+def _spline_along(coefficients: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Return the uniform cubic B-spline at ``positions`` of one axis.
+
+    A sum of four terms in a fixed order, not a matrix product: the same bits on every machine.
+    """
     first = np.floor(positions).astype(int)
+    shape = [1] * coefficients.ndim
+    shape[axis] = positions.size
+    total = np.float32(0.0)
     for offset in (-1, 0, 1, 2):
         distance = np.abs(positions - (first + offset))
-        value = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, (2 - distance) ** 3 / 6)
-        index = np.clip(first + offset, 0, n - 1)
-        np.add.at(weights, (np.arange(positions.size), index), value.astype(np.float32))
-    return weights
+        weight = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, (2 - distance) ** 3 / 6)
+        index = np.clip(first + offset, 0, coefficients.shape[axis] - 1)
+        total = total + weight.astype(np.float32).reshape(shape) * np.take(coefficients, index, axis=axis)
+    return total
 
 
 @dataclass

@@ -27,7 +27,12 @@ def truth_dose(patient: VirtualPatient, progress: Progress | None = None) -> Any
     for engine in order:
         options: dict[str, Any] = {}
         if engine == "mc":
-            options = {"histories": patient.settings.truth_histories, "seed": patient.seed}
+            # The processor, not a GPU: the same truth on every machine.
+            options = {
+                "histories": patient.settings.truth_histories,
+                "seed": patient.seed,
+                "device": "cpu",
+            }
         try:
             return absorbed_dose(
                 patient.tia_mbq_h_ml,
@@ -44,10 +49,9 @@ def truth_dose(patient: VirtualPatient, progress: Progress | None = None) -> Any
 
 
 def truth_table(patient: VirtualPatient, dose: Any) -> dict[str, Any]:
-    """Return the content of ``truth.json``."""
+    """Return the content of ``truth.json`` (without its schema name)."""
     given = patient.administration
     return {
-        "schema": "theranostic-dosimetry/virtual-patient/1",
         "note": "Research software, not a medical device.",
         "seed": patient.seed,
         "settings": patient.settings.to_dict(),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.dicom_io.write_common import SeriesTags
 
 SIDECAR = "theranostic-dose.json"
+SCHEMA = "theranostic-dosimetry/virtual-patient/1"
+PARTS = ("dicom", "truth")
 CODES = {
     "Liver": ("10200004", "Liver structure"),
     "Spleen": ("78961009", "Splenic structure"),
@@ -51,25 +53,34 @@ def write_patient(patient: VirtualPatient, out: Path, progress: Progress | None 
     Raises
     ------
     OutputError
-        If ``out`` holds a ``dicom`` or ``truth`` folder already, or cannot be written.
+        If ``out`` holds a ``dicom`` or ``truth`` folder that is not of a virtual patient (an earlier
+        virtual patient is replaced), or cannot be written.
     """
     out = Path(out)
-    for name in ("dicom", "truth"):
-        if (out / name).exists():
-            raise OutputError(f"{out / name} exists already; give an empty folder or remove it.")
+    if any((out / name).exists() for name in PARTS) and not _is_virtual_patient(out):
+        raise OutputError(f"{out} holds a dicom or truth folder already; give an empty folder or remove it.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         _write_dicom(patient, out / ".dicom.part", part_of(progress, 0.0, 0.5))
         _write_truth(patient, out / ".truth.part", part_of(progress, 0.5, 1.0))
-        for name in ("dicom", "truth"):
+        for name in PARTS:
+            _remove(out / name)
             os.replace(out / f".{name}.part", out / name)
     except OSError as error:
         raise OutputError(f"{out} could not be written: {error.strerror or error}.") from error
     finally:
-        _remove(out / ".dicom.part")
-        _remove(out / ".truth.part")
+        for name in PARTS:
+            _remove(out / f".{name}.part")
     report(progress, 1.0, f"Virtual patient written to {out}")
     return out
+
+
+def _is_virtual_patient(out: Path) -> bool:
+    """Whether a folder was written by :func:`write_patient` and may be replaced."""
+    try:
+        return json.loads((out / "truth" / "truth.json").read_text(encoding="utf-8"))["schema"] == SCHEMA
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _remove(folder: Path) -> None:
@@ -193,7 +204,7 @@ def _write_truth(patient: VirtualPatient, folder: Path, progress: Progress | Non
     dose = truth_dose(patient, part_of(progress, 0.3, 0.9))
     if dose is not None:
         _write_image(dose.dose, folder / "dose.nii.gz")
-    _write_json(folder / "truth.json", truth_table(patient, dose))
+    _write_json(folder / "truth.json", {"schema": SCHEMA, **truth_table(patient, dose)})
 
 
 def _write_image(image: sitk.Image, path: Path) -> None:
