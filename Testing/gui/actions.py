@@ -144,6 +144,28 @@ def light_palette(style) -> QtGui.QPalette:
     return palette
 
 
+def _luminance(color) -> float:
+    parts = []
+    for value in (color.redF(), color.greenF(), color.blueF()):
+        parts.append(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(widget) -> float:
+    """Return the contrast (WCAG 2) between the text and the ground of a widget, as drawn.
+
+    The ground is the most frequent color of its picture, the text the color farthest from it.
+    """
+    image = widget.grab().toImage()
+    counts: dict[int, int] = {}
+    for y in range(image.height()):
+        for x in range(image.width()):
+            counts[image.pixel(x, y)] = counts.get(image.pixel(x, y), 0) + 1
+    ground = _luminance(QtGui.QColor(max(counts, key=counts.get)))
+    found = [_luminance(QtGui.QColor(value)) for value in counts]
+    return max((max(item, ground) + 0.05) / (min(item, ground) + 0.05) for item in found)
+
+
 def full_size(widget, width: int) -> QtCore.QSize:
     """Return the size at which the widget shows everything at the given width."""
     layout = widget.layout()

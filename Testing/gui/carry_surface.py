@@ -35,11 +35,24 @@ CLASSES = [
 
 # Entries that the pattern reader missed, each seen in the header named.
 ADDITIONS = {
-    "qSlicerAbstractCoreModule": {  # Slicer:Base/QTCore/qSlicerAbstractCoreModule.h
+    "qMRMLSegmentSelectorWidget": {  # Slicer:Modules/Loadable/Segmentations/Widgets
+        "invokables": ["onCurrentNodeChanged(vtkMRMLNode*)"],
+    },
+    "qSlicerAbstractCoreModule": {  # Slicer:Base/QTCore
+        "properties": {"dependencies": "QStringList (read-only)"},
         "invokables": [
             "logic() -> vtkMRMLAbstractLogic*",
             "mrmlScene() -> vtkMRMLScene*",
             "setMRMLScene(vtkMRMLScene*)",
+        ],
+    },
+    "qSlicerAbstractModuleWidget": {  # Slicer:Base/QTGUI
+        "properties": {"isEntered": "bool (read-only)"},
+    },
+    "qSlicerCoreApplication": {  # Slicer:Base/QTCore
+        "invokables": [
+            "appendEnvironmentVariable(const QString&,const QString&,QChar)",
+            "prependEnvironmentVariable(const QString&,const QString&,QChar)",
         ],
     },
 }
@@ -74,7 +87,9 @@ def carry(source: Path) -> dict:
     carried = {}
     for name in sorted(wanted):
         entry = dict(classes[name])
-        extra = added.get(name, []) + ADDITIONS.get(name, {}).get("invokables", [])
+        more = ADDITIONS.get(name, {})
+        extra = added.get(name, []) + more.get("invokables", [])
+        entry["properties"] = entry["properties"] | more.get("properties", {})
         entry["invokables"] = entry["invokables"] + [m for m in extra if m not in entry["invokables"]]
         carried[name] = entry
     return {"_about": full["_about"], "_sources": full["_sources"], "classes": carried}

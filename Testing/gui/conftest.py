@@ -118,8 +118,7 @@ def module_widget(slicer_app):
         panel = application.load_module(path).widgetRepresentation()
         panel.resize(PANEL_WIDTH, 900)
         panel.show()
-        if hasattr(panel.self(), "enter"):
-            panel.enter()
+        panel.enter()
         slicer_app.processEvents()
         return panel.self()
 

@@ -215,6 +215,21 @@ class ScriptedModule:
     """A module written in Python."""
 
 
+@behavior("qSlicerAbstractModuleWidget")
+class ModuleWidget:
+    """A panel knows whether it is the one shown."""
+
+    def enter(self):
+        self._entered = True
+
+    def exit(self):
+        self._entered = False
+
+    @property
+    def isEntered(self):
+        return vars(self).get("_entered", False)
+
+
 @behavior("qSlicerScriptedLoadableModuleWidget")
 class ScriptedModuleWidget:
     """The panel in which the Python widget of a module lives."""
@@ -241,10 +256,12 @@ class ScriptedModuleWidget:
         return self._python
 
     def enter(self):
+        self._entered = True
         if hasattr(self._python, "enter"):
             self._python.enter()
 
     def exit(self):
+        self._entered = False
         if hasattr(self._python, "exit"):
             self._python.exit()
 
