@@ -42,7 +42,7 @@ RANGE, LOSS, FIRST, SECOND, MOLLER, BREMS, PHOTONS = range(7)
 PHOTO, PHOTO_INCOHERENT, TOTAL = range(3)
 # ... of the list of numbers ...
 ELECTRON_LOG0, ELECTRON_STEPS, PHOTON_LOG0, PHOTON_STEPS, TRANSFER_LOG0, TRANSFER_STEPS = range(6)
-HARD, HARD_PHOTON, ELECTRON_CUT, PHOTON_CUT, STEP_FRACTION, DX, DY, DZ, WEIGHT = range(6, 15)
+HARD, HARD_PHOTON, ELECTRON_CUT, PHOTON_CUT, STEP_FRACTION, DX, DY, DZ, WEIGHT, UNRESOLVED = range(6, 16)
 # ... and of the totals.
 ESCAPED, STACK_LOST, EMITTED, PROBE_X, PROBE_Y, PROBE_Z, PROBE_INSIDE = range(7)
 
@@ -130,12 +130,12 @@ def at(table, medium, row, f, column):
 
 @device
 def to_face(x, y, z, i, j, k, numbers):
-    """Return the distance to the nearest face of the voxel, cm."""
+    """Return the distance to the nearest face of the voxel, cm, or that which need not be resolved."""
     dx, dy, dz = numbers[DX], numbers[DY], numbers[DZ]
     a = min(x - i * dx, (i + 1) * dx - x)
     b = min(y - j * dy, (j + 1) * dy - y)
     c = min(z - k * dz, (k + 1) * dz - z)
-    return min(a, min(b, c))
+    return max(min(a, min(b, c)), numbers[UNRESOLVED])
 
 
 @device
@@ -185,16 +185,17 @@ def absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z,
 @device
 def local(random, stack, top, totals, world, tally, x, y, z, i, j, k, energy):
     """Absorb an electron that cannot leave its voxel; return the new top, or -1 where it can."""
+    numbers, table = world.numbers, world.electrons
+    cell = (k * world.cells.shape[1] + j) * world.cells.shape[2] + i
+    if energy <= numbers[ELECTRON_CUT]:
+        deposit(tally, cell, numbers[WEIGHT] * energy)
+        return top
     code = world.cells[k, j, i]
     medium = code & 7
-    numbers, table = world.numbers, world.electrons
     row, f = place((math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_STEPS], table.shape[1])
-    rho = (code >> 3) * DENSITY_UNIT
-    if energy > numbers[ELECTRON_CUT] and at(table, medium, row, f, RANGE) > rho * to_face(
-        x, y, z, i, j, k, numbers
-    ):
+    room = (code >> 3) * DENSITY_UNIT * to_face(x, y, z, i, j, k, numbers)
+    if at(table, medium, row, f, RANGE) > room:
         return -1
-    cell = (k * world.cells.shape[1] + j) * world.cells.shape[2] + i
     return absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z, energy)
 
 
@@ -308,9 +309,12 @@ def electron(random, stack, top, totals, world, tally):
                     transfer = moller_loss(random, energy, hard)
                     rest = energy - transfer
                     cosine = math.sqrt(transfer * (energy + 2.0 * MC2) / (energy * (transfer + 2.0 * MC2)))
-                    a, b, c = rotate(u, v, w, cosine, phi + math.pi)
                     if not probe:
-                        top = push(stack, top, totals, weight, ELECTRON, x, y, z, a, b, c, transfer)
+                        new = local(random, stack, top, totals, world, tally, x, y, z, i, j, k, transfer)
+                        if new < 0:
+                            a, b, c = rotate(u, v, w, cosine, phi + math.pi)
+                            new = push(stack, top, totals, weight, ELECTRON, x, y, z, a, b, c, transfer)
+                        top = new
                     cosine = math.sqrt(rest * (energy + 2.0 * MC2) / (energy * (rest + 2.0 * MC2)))
                     u, v, w = rotate(u, v, w, cosine, phi)
                     energy = rest

@@ -23,8 +23,10 @@ LEAST_BATCHES = 10
 BATCHES = 20
 ELECTRON_CUT_MEV = 0.010
 PHOTON_CUT_MEV = 0.001
-STEP_FRACTION = 0.2
-"""Length of a condensed step over the residual range: about 11 % of the energy."""
+STEP_FRACTION = 0.25
+"""Length of a condensed step over the residual range: about 14 % of the energy."""
+UNRESOLVED_FRACTION = 0.005
+"""An electron whose residual range is below this part of the smallest voxel side is absorbed on the spot."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ def _world(density: np.ndarray, tissue: np.ndarray, spacing_mm: tuple, step_frac
             step_fraction,
             *(0.1 * s for s in spacing_mm),
             1.0,
+            UNRESOLVED_FRACTION * 0.1 * min(spacing_mm),
         ]
     )
     densest = np.zeros(tables.photons.shape[0])

@@ -1,7 +1,7 @@
 """One source of the transport, two machines.
 
 ``physics.py`` decorates its functions with :func:`device` and adds energy with
-:func:`deposit`.  Imported the ordinary way they are compiled for the processor
+:func:`deposit_function`.  Imported the ordinary way they are compiled for the processor
 by numba; :func:`cuda_physics` executes the same file once more with both names
 meaning the CUDA versions.
 """
@@ -27,27 +27,16 @@ def device(function: Any) -> Any:
         return cuda.jit(device=True)(function)
     import numba
 
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=False)(function)
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
 def deposit_function() -> Any:
     """Return ``deposit(tally, index, energy)``: plain on a processor, atomic on a GPU."""
     if _target == "cuda":
-        from numba import cuda
-
-        @cuda.jit(device=True)
-        def deposit(tally, index, energy):
-            cuda.atomic.add(tally, index, energy)
-
-        return deposit
-    return _deposit_cpu()
-
-
-@functools.lru_cache(maxsize=1)
-def _deposit_cpu() -> Any:
-    from TheranosticDoseLib.dose.mc import deposit
-
-    return deposit.deposit
+        from TheranosticDoseLib.dose.mc.deposit_cuda import deposit
+    else:
+        from TheranosticDoseLib.dose.mc.deposit import deposit
+    return deposit
 
 
 @functools.lru_cache(maxsize=1)
