@@ -74,13 +74,11 @@ def _factors(spect: sitk.Image, vois: Mapping[str, sitk.Image], fwhm_mm: float) 
     if not weights:
         return out
     values, spacing = array_of(spect), np.array(spect.GetSpacing()[::-1])
-    regions = _partition(weights, spacing, fwhm_mm)
+    names, regions = _partition(weights, spacing, fwhm_mm)
     true = _solve(values, regions, spacing, fwhm_mm)
     for name, w in weights.items():
-        corrected = sum(
-            t * float(np.sum(region * w[box])) for (region, box), t in zip(regions, true, strict=True)
-        )
-        corrected /= float(w.sum())
+        own = names.index(name) if name in names else None
+        corrected = _mean_of_parts(w, own, regions, true)
         measured = _mean(values, w)
         # A region without activity of its own has nothing to recover.
         usable = measured > 0 and corrected > 0.05 * measured
@@ -88,8 +86,31 @@ def _factors(spect: sitk.Image, vois: Mapping[str, sitk.Image], fwhm_mm: float) 
     return out
 
 
-def _partition(weights, spacing, fwhm_mm) -> list[tuple[np.ndarray, tuple[slice, ...]]]:
-    """Return disjoint regions as (weights in a box, box): the VOIs, a shell around each, the rest."""
+def _mean_of_parts(w: np.ndarray, own: int | None, regions, true: np.ndarray) -> float:
+    """Return the mean over a VOI of the corrected concentrations of the regions it is made of.
+
+    A voxel half inside the VOI is half of it, not a mixture of the VOI and what surrounds it: the
+    VOI's own region (``own``) takes its part first, then the smaller VOIs inside it theirs.
+    """
+    order = list(range(len(regions)))
+    if own is not None:
+        order.remove(own)
+        order.insert(0, own)
+    left = w.astype(np.float64)
+    total = 0.0
+    for number in order:
+        region, box = regions[number]
+        part = np.minimum(region, left[box])
+        total += float(true[number]) * float(part.sum())
+        left[box] -= part
+    return total / float(w.sum(dtype=np.float64))
+
+
+def _partition(weights, spacing, fwhm_mm) -> tuple[list[str], list[tuple[np.ndarray, tuple[slice, ...]]]]:
+    """Return disjoint regions as (weights in a box, box): the VOIs, a shell around each, the rest.
+
+    The names are those of the first regions, smallest first; a VOI wholly inside smaller ones has none.
+    """
     from scipy.ndimage import distance_transform_edt
 
     names = sorted(weights, key=lambda name: float(weights[name].sum()))
@@ -109,7 +130,8 @@ def _partition(weights, spacing, fwhm_mm) -> list[tuple[np.ndarray, tuple[slice,
         nearest[box] = np.where(closer, distance, nearest[box])
         owner[box] = np.where(closer, i, owner[box])
     parts += [left * (owner == i) for i in range(-1, len(used))]
-    return [(part[box], box) for part in parts if part.sum() > 0.5 for box in (_box(part, np.zeros(3)),)]
+    filled = [part for part in parts if part.sum() > 0.5]
+    return used, [(part[box], box) for part in filled for box in (_box(part, np.zeros(3)),)]
 
 
 def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
