@@ -163,7 +163,7 @@ class TheranosticDoseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersModified(self, caller=None, event=None):
         """Update what depends on the parameters."""
-        self.controller.refresh()
+        self.controller.requestRefresh()
 
 
 class TheranosticDoseLogic(ScriptedLoadableModuleLogic):

@@ -12,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import case as roles
+from TheranosticDoseSlicer import warmup
 from TheranosticDoseSlicer.case import CASE_FLAG, Case
 from TheranosticDoseSlicer.jobs import State
 from TheranosticDoseSlicer.parameters import run_settings
@@ -49,6 +50,8 @@ class Controller:
         self._liveTimer = self._timer(0, self._tickLive)
         self._editTimer = self._timer(EDIT_DELAY_MS, self.startUpdate)
         self._editTimer.singleShot = True
+        self._refreshTimer = self._timer(0, self.refresh)
+        self._refreshTimer.singleShot = True
         ui.jobFrame.visible = False
         ui.messageLabel.visible = False
         ui.caseSelector.addAttribute("vtkMRMLScriptedModuleNode", CASE_FLAG, "1")
@@ -108,6 +111,10 @@ class Controller:
                 panel.refreshAll()
         finally:
             self._refreshing = False
+
+    def requestRefresh(self) -> None:
+        """Refresh once after all changes of this pass of the event loop."""
+        self._refreshTimer.start()
 
     def newCase(self) -> Case:
         """Add a cycle and show it."""
@@ -229,6 +236,7 @@ class Controller:
         self.ui.jobFrame.visible = True
         self.ui.jobLabel.text = task.title
         self.ui.jobProgress.value = 0
+        warmup.start()
         task.start()
         if task.running:
             self._taskTimer.start()
@@ -257,13 +265,14 @@ class Controller:
     def close(self) -> None:
         """Let go of everything; the module is reloaded or the application ends."""
         self.stop()
-        for timer in (self._taskTimer, self._liveTimer, self._editTimer):
+        for timer in (self._taskTimer, self._liveTimer, self._editTimer, self._refreshTimer):
             timer.stop()
 
     def _tick(self) -> None:
         if self.task is None:
             self._taskTimer.stop()
             return
+        warmup.let_it_run()
         end = time.perf_counter() + SLICE_S
         while self.task.running:
             self.task.tick()

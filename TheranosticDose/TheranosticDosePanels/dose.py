@@ -42,6 +42,11 @@ class DosePanel(StepPanel):
             )
         return ""
 
+    def done(self):
+        """Whether there are doses and none is out of date."""
+        case = self.controller.case
+        return case is not None and bool(case.labels(roles.DOSE)) and not engine_table.outdated(case)
+
     def refresh(self):
         """Update the widgets."""
         self._showEngines()

@@ -40,6 +40,10 @@ class EvaluationPanel(StepPanel):
             return []
         return [e for e in case.record("engineOrder", []) if case.get(roles.DOSE + e) is not None]
 
+    def done(self):
+        """Whether the results are there."""
+        return not self.missing()
+
     def refresh(self):
         """Update the widgets."""
         engines = self._engines()
@@ -51,7 +55,7 @@ class EvaluationPanel(StepPanel):
         for name in ("showDoseButton", "showDvhButton"):
             self.setButton(name, missing)
         self.setTable("resultsTable", roles.VOIS)
-        self.ui.comparisonLabel.visible = bool(self.ui.comparisonLabel.text)
+        self.show("comparisonLabel", bool(self.ui.comparisonLabel.text))
         if self._shown and not missing:
             display.set_foreground_opacity(self.controller.parameters.doseOpacity)
 
@@ -98,4 +102,4 @@ class EvaluationPanel(StepPanel):
                 self.ui.comparisonLabel.text = text
             elif self._shown:
                 self.onShowDose()
-        self.ui.comparisonLabel.visible = bool(self.ui.comparisonLabel.text)
+        self.show("comparisonLabel", bool(self.ui.comparisonLabel.text))

@@ -42,6 +42,10 @@ class ExportPanel(StepPanel):
         written = self.controller.case.record("exported")
         return _("Written to {folder}.").format(folder=written) if written else ""
 
+    def done(self):
+        """Whether a report was written."""
+        return self._report() is not None
+
     def refresh(self):
         """Update the widgets."""
         self.setButton("exportButton", self.missing())

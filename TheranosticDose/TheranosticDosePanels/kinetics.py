@@ -52,6 +52,11 @@ class KineticsPanel(StepPanel):
         """Return the name of the shown VOI."""
         return self.controller.case.record("selectedVoi", "") if self.controller.case is not None else ""
 
+    def done(self):
+        """Whether the curves are fitted."""
+        live = self.controller.live
+        return live is not None and any(result.fit is not None for result in live.results)
+
     def refresh(self):
         """Update the widgets."""
         live = self.controller.live

@@ -69,6 +69,11 @@ class RegistrationPanel(StepPanel):
         )
         return text
 
+    def done(self):
+        """Whether the time points are registered as chosen."""
+        case = self.controller.case
+        return case is not None and case.record("registered") is not None and not self.outdated()
+
     def refresh(self):
         """Update the widgets."""
         self.setButton("registerButton", self.missing())

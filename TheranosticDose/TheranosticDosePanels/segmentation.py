@@ -31,6 +31,11 @@ class SegmentationPanel(StepPanel):
             return _("The segmentation has no segments yet; make some with 'Segment and edit'.")
         return _("{number} segments.").format(number=number)
 
+    def done(self):
+        """Whether there are segments."""
+        node = self.controller.parameters.segmentation
+        return node is not None and node.GetSegmentation().GetNumberOfSegments() > 0
+
     def refresh(self):
         """Make the chosen segmentation that of the case, and show it."""
         case, node = self.controller.case, self.controller.parameters.segmentation

@@ -15,6 +15,8 @@ class StepPanel:
         self.controller = controller
         self.ui = controller.ui
         self.tips = {}
+        self.title = getattr(self.ui, self.section).text
+        getattr(self.ui, self.section).connect("contentsCollapsed(bool)", self._onCollapsed)
         self.connect()
 
     def connect(self) -> None:
@@ -37,11 +39,21 @@ class StepPanel:
 
     def refreshAll(self) -> None:
         """Update the sentence of this step and its widgets."""
-        text = self.state()
-        label = getattr(self.ui, self.needs)
-        label.text = text
-        label.visible = bool(text)
+        getattr(self.ui, self.needs).text = self.state()
+        getattr(self.ui, self.section).text = f"{self.title}  ✓" if self.done() else self.title
         self.refresh()
+
+    def done(self) -> bool:
+        """Whether this step has its result."""
+        return False
+
+    def _onCollapsed(self, _collapsed) -> None:
+        if self.controller.parameters is not None:
+            self.refreshAll()
+
+    def show(self, name: str, on: bool) -> None:
+        """Show or hide a widget; one in a closed section stays hidden until the section is opened."""
+        getattr(self.ui, name).visible = on and not getattr(self.ui, self.section).collapsed
 
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""
@@ -59,7 +71,7 @@ class StepPanel:
         node = case.get(role) if case is not None else None
         if view.mrmlTableNode() is not node:
             view.setMRMLTableNode(node)
-        view.visible = node is not None and node.GetNumberOfRows() > 0
+        self.show(name, node is not None and node.GetNumberOfRows() > 0)
 
     def setItems(self, name: str, items: list[tuple[str, str]], current: str) -> None:
         """Fill a combo box with ``(label, value)``, choose ``current`` and send no signal."""

@@ -45,6 +45,11 @@ class StudyPanel(StepPanel):
             )
         return text
 
+    def done(self):
+        """Whether a study is loaded."""
+        case = self.controller.case
+        return case is not None and case.record(study_nodes.STUDY_RECORD) is not None
+
     def refresh(self):
         """Update the widgets."""
         folder = str(self.controller.parameters.inputFolder)
@@ -53,7 +58,7 @@ class StudyPanel(StepPanel):
         self.setButton("tryButton", "")
         self.setTable("timePointsTable", roles.TIME_POINTS)
         self.setTable("findingsTable", roles.FINDINGS)
-        self.ui.findingsLabel.visible = self.ui.findingsTable.mrmlTableNode() is not None
+        self.show("findingsLabel", self.ui.findingsTable.mrmlTableNode() is not None)
         self._applyAdministration()
 
     def _applyAdministration(self):

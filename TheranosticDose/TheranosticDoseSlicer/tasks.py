@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,35 @@ def load_study(case: Case, path: str | Path, overrides: dict[str, Any] | None = 
         yield from study_nodes.load(case, study)
 
     return Task(f"Loading {path.name}", request, None, load)
+
+
+def load_files(case: Case, files: list[Path], overrides: dict[str, Any] | None = None) -> Task:
+    """Read these files into the case (the DICOM browser gives files, not a folder)."""
+    if not files:
+        raise InputError("No files were selected.")
+
+    def prepare(folder: Path) -> Iterator[str]:
+        together = folder / "selected"
+        together.mkdir()
+        for number, file in enumerate(files):
+            _link(file, together / f"{number:06d}{file.suffix or '.dcm'}")
+            if number % 50 == 0:
+                yield file.name
+
+    def load(folder: Path, _result: dict[str, Any]) -> Iterator[str]:
+        study = exchange.read_study(folder)
+        yield "read"
+        yield from study_nodes.load(case, study)
+
+    request = {"step": "load", "path": "selected", "overrides": overrides}
+    return Task("Loading", request, prepare, load)
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def register(case: Case, settings: RunSettings) -> Task:

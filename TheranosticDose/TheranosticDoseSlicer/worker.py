@@ -72,7 +72,8 @@ def load(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
 
     from TheranosticDoseSlicer import exchange
 
-    study = load_study(request["path"], _overrides(request), part_of(progress, 0.0, 0.9))
+    # A relative path lies in the folder of the request (files that were put together there).
+    study = load_study(folder / request["path"], _overrides(request), part_of(progress, 0.0, 0.9))
     for _ in exchange.write_study(study, folder):
         pass
     return {"acquisitions": len(study.acquisitions), "vois": len(study.vois)}

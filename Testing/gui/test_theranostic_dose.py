@@ -1,0 +1,282 @@
+"""The panel of Theranostic Dose, with mouse and keyboard only, on a small virtual patient."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+UI = CHECKOUT / "TheranosticDose" / "Resources" / "UI" / "TheranosticDose.ui"
+SECTIONS = ("study", "registration", "segmentation", "kinetics", "dose", "evaluation", "export")
+PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory) -> Path:
+    """DICOM files of the small virtual patient."""
+    from small_patient import small_patient
+    from TheranosticDoseLib.phantom import write_patient
+
+    folder = tmp_path_factory.mktemp("patient")
+    write_patient(small_patient(0), folder)
+    return folder / "dicom"
+
+
+def open_section(widget, click, name: str) -> None:
+    section = getattr(widget.ui, f"{name}Section")
+    if section.collapsed:
+        click(section)
+    assert not section.collapsed
+
+
+class Way:
+    """One user walking through the panel."""
+
+    def __init__(self, widget, click, type_text, wait_until, user) -> None:
+        self.widget, self.ui, self.click, self.type = widget, widget.ui, click, type_text
+        self.wait, self.user = wait_until, user
+
+    def open(self, name: str) -> None:
+        open_section(self.widget, self.click, name)
+
+    def idle(self) -> bool:
+        controller = self.widget.controller
+        pending = controller._update is not None or controller._editTimer.active
+        return not controller.busy and not pending
+
+    def settle(self, what: str) -> None:
+        self.wait(self.idle, PATIENCE_S, what)
+        assert self.user.texts("error") == []
+
+    def load(self, folder: Path) -> None:
+        self.type(self.ui.inputFolderEdit, str(folder))
+        self.click(self.ui.loadButton)
+        self.settle("loading")
+
+    def register(self, method: str) -> None:
+        from gui.actions import choose
+
+        self.open("registration")
+        choose(self.ui.registrationMethodBox, method)
+        self.click(self.ui.registerButton)
+        self.settle("registration")
+
+    def dose(self, *boxes: str) -> None:
+        self.open("dose")
+        for name in ("engineLedBox", "engineVsvBox", "engineVsvDensityBox", "engineMcBox"):
+            box = getattr(self.ui, name)
+            if box.checked != (name in boxes):
+                self.click(box)
+        self.click(self.ui.computeButton)
+        self.settle("dose")
+
+    def export(self, folder: Path) -> None:
+        self.open("export")
+        self.type(self.ui.exportFolderEdit, str(folder))
+        self.click(self.ui.exportButton)
+        self.settle("export")
+
+
+@pytest.fixture
+def way(module_widget, click, type_text, wait_until, user) -> Way:
+    return Way(module_widget("TheranosticDose"), click, type_text, wait_until, user)
+
+
+def numbers(folder: Path) -> dict[str, dict]:
+    """The VOIs of a results.json by name."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return {voi["name"]: voi for voi in results["vois"]}
+
+
+def test_whole_way_gives_the_numbers_of_a_run(way, patient, tmp_path, event_loop_watchdog) -> None:
+    from TheranosticDoseLib.workflow import RunSettings, run
+
+    way.load(patient)
+    assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
+    way.register("none (scanner coordinates)")
+    way.dose("engineLedBox")
+    way.export(tmp_path / "panel")
+    assert (tmp_path / "panel" / "report.html").is_file()
+    settings = RunSettings.from_dict({"registration": {"method": "none"}})
+    run(patient, tmp_path / "shell", settings, ("led",))
+    panel, shell = numbers(tmp_path / "panel"), numbers(tmp_path / "shell")
+    assert list(panel) == list(shell)
+    for name, expected in shell.items():
+        for key in ("volume_ml", "mass_g", "tia_mbq_h"):
+            assert panel[name][key] == pytest.approx(expected[key], rel=1e-6), (name, key)
+        assert panel[name]["activity_mbq"] == pytest.approx(expected["activity_mbq"], rel=1e-6), name
+        assert panel[name]["bed_gy"] == pytest.approx(expected["bed_gy"], rel=1e-6), name
+        for key, value in expected["dose"]["led"].items():
+            if value is None:
+                assert panel[name]["dose"]["led"][key] is None, (name, key)
+                continue
+            assert panel[name]["dose"]["led"][key] == pytest.approx(value, rel=1e-5, abs=1e-9), (name, key)
+
+
+def test_every_parameter_is_bound_and_every_binding_is_a_parameter(slicer_app, module_widget) -> None:
+    widget = module_widget("TheranosticDose")
+    tree = ET.parse(UI)
+    bound = {
+        prop.findtext("string") for prop in tree.iter("property") if prop.get("name") == "SlicerParameterName"
+    }
+    fields = set(type(widget._parameterNode).__annotations__)
+    assert bound == fields
+
+
+def test_parameters_mirror_the_settings_of_the_library(slicer_app, module_widget) -> None:
+    import enum
+
+    from TheranosticDoseLib.workflow import RunSettings
+    from TheranosticDoseSlicer import parameters
+
+    node = module_widget("TheranosticDose")._parameterNode
+    settings = parameters.run_settings(node)
+    defaults = RunSettings()
+    assert settings.registration == defaults.registration
+    assert settings.quantification == defaults.quantification
+    assert settings.fit == defaults.fit
+    assert settings.tia_map == defaults.tia_map
+    for parameter, (group, field) in parameters.SETTING_OF_PARAMETER.items():
+        holder = defaults if group is None else getattr(defaults, group)
+        assert hasattr(holder, field)
+        value = getattr(node, parameter)
+        if isinstance(value, enum.Enum):
+            for choice in type(value):
+                extra = {"fwhm_mm": 10.0} if choice.value == "gtm" else {}
+                type(holder).from_dict({field: choice.value, **extra})
+
+
+def test_an_empty_panel_explains_itself(way) -> None:
+    ui = way.ui
+    for name in SECTIONS:
+        getattr(ui, f"{name}Section").collapsed = False
+    for button in (
+        "loadButton",
+        "registerButton",
+        "computeButton",
+        "exportButton",
+        "showDvhButton",
+        "blinkButton",
+    ):
+        assert not getattr(ui, button).enabled
+        assert getattr(ui, button).toolTip.endswith("."), button
+    for name in SECTIONS:
+        assert getattr(ui, f"{name}Needs").text
+
+
+def test_the_panel_needs_no_more_than_480_pixels_and_the_keyboard_reaches_everything(way, screenshot) -> None:
+    from gui.actions import tab_order
+
+    for name in SECTIONS:
+        getattr(way.ui, f"{name}Section").collapsed = False
+    assert way.widget.parent.minimumSizeHint.width() <= 480
+    reached = {widget.objectName for widget in tab_order(way.widget.parent)}
+    assert {"tryButton", "registrationMethodBox", "fitModelBox", "engineLedBox", "isodoseEdit"} <= reached
+    for dark in (False, True):
+        assert screenshot(way.widget.parent, "all-sections", dark=dark).is_file()
+
+
+def test_a_folder_without_dicom_is_one_sentence(way, tmp_path) -> None:
+    (tmp_path / "note.txt").write_text("nothing")
+    way.type(way.ui.inputFolderEdit, str(tmp_path))
+    way.click(way.ui.loadButton)
+    way.wait(way.idle, PATIENCE_S, "refusal")
+    [text] = way.user.texts("error")
+    assert "Traceback" not in text
+    assert way.ui.messageLabel.text == text
+    assert way.ui.loadButton.enabled
+
+
+def test_cancel_keeps_nothing_and_the_way_goes_on(way, patient) -> None:
+    way.type(way.ui.inputFolderEdit, str(patient))
+    way.click(way.ui.loadButton)
+    way.wait(lambda: way.widget.controller.task.process is not None, PATIENCE_S, "process")
+    folder, process = way.widget.controller.task.folder, way.widget.controller.task.process
+    way.click(way.ui.cancelButton)
+    assert not folder.exists()
+    assert process.returncode is not None
+    assert "cancelled" in way.ui.messageLabel.text
+    assert way.widget.controller.case.record("study") is None
+    way.load(patient)
+    assert way.widget.controller.case.record("study") is not None
+
+
+def test_a_killed_process_is_reported(way, patient) -> None:
+    way.type(way.ui.inputFolderEdit, str(patient))
+    way.click(way.ui.loadButton)
+    way.wait(lambda: way.widget.controller.task.process is not None, PATIENCE_S, "process")
+    way.widget.controller.task.process._popen.kill()
+    way.wait(way.idle, PATIENCE_S, "end")
+    [text] = way.user.texts("error")
+    assert "ended" in text
+    assert way.ui.loadButton.enabled
+
+
+def test_closing_the_scene_stops_the_run(way, patient) -> None:
+    import slicer
+
+    way.type(way.ui.inputFolderEdit, str(patient))
+    way.click(way.ui.loadButton)
+    way.wait(lambda: way.widget.controller.task.process is not None, PATIENCE_S, "process")
+    task = way.widget.controller.task
+    slicer.mrmlScene.Clear(0)
+    assert not task.folder.exists()
+    assert task.process.returncode is not None
+    assert way.widget.controller.case is None
+    way.load(patient)
+    assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
+
+
+def test_reloading_the_module_stops_the_run(way, patient) -> None:
+    way.type(way.ui.inputFolderEdit, str(patient))
+    way.click(way.ui.loadButton)
+    way.wait(lambda: way.widget.controller.task.process is not None, PATIENCE_S, "process")
+    task = way.widget.controller.task
+    way.widget.cleanup()
+    assert not task.folder.exists()
+    assert task.process.returncode is not None
+
+
+def test_generic_checks_of_slicer(module_widget) -> None:
+    from gui.generic import check_module
+
+    module_widget("TheranosticDose")
+    check_module("TheranosticDose")
+
+
+def test_user_guide_pictures_are_small() -> None:
+    pictures = CHECKOUT / "docs" / "user_guide" / "images"
+    for picture in pictures.glob("*.png"):
+        assert picture.stat().st_size < 150_000, picture.name
+
+
+def test_results_stay_with_a_saved_scene_and_the_work_continues(way, patient, tmp_path, slicer_app) -> None:
+    import slicer
+    from TheranosticDoseSlicer import case as roles
+    from TheranosticDoseSlicer import tables
+
+    way.load(patient)
+    way.register("none (scanner coordinates)")
+    way.dose("engineLedBox")
+    before = tables.rows_of(way.widget.controller.case.get(roles.VOIS))
+    file = tmp_path / "case.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(file))
+    slicer.mrmlScene.Clear(0)
+    assert way.widget.controller.case is None
+    slicer.mrmlScene.SetURL(str(file))
+    assert slicer.mrmlScene.ReadFromMRB(str(file), True)
+    way.widget.initializeParameterNode()
+    way.settle("saved case")
+    after = tables.rows_of(way.widget.controller.case.get(roles.VOIS))
+    for expected, found in zip(before, after, strict=True):
+        for key, value in expected.items():
+            assert found[key] == (
+                pytest.approx(value, rel=1e-5, nan_ok=True) if isinstance(value, float) else value
+            )
+    way.export(tmp_path / "out")
+    assert (tmp_path / "out" / "results.json").is_file()
+    shutil.rmtree(tmp_path / "out")
