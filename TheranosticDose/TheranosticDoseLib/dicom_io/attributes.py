@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from TheranosticDoseLib.dicom_io.scan import Series, value_of
+import numpy as np
+
+from TheranosticDoseLib.dicom_io.scan import Header, Series, numbers_of, value_of
 
 PATIENT_AND_STUDY = (
     "SpecificCharacterSet",
@@ -67,6 +69,17 @@ def _references(series: Series) -> dict[str, Any]:
         "series": series.uid,
         "sop_class": str(series.get("SOPClassUID", "") or ""),
         "frame_of_reference": str(series.get("FrameOfReferenceUID", "") or ""),
-        "instances": [str(header.get("SOPInstanceUID", "") or "") for header in series.headers],
+        "instances": [str(header.get("SOPInstanceUID", "") or "") for header in _ascending(series)],
         "description": str(series.get("SeriesDescription", "") or ""),
     }
+
+
+def _ascending(series: Series) -> list[Header]:
+    """Return the files of a series in the order of the slices of its image."""
+    orientation = numbers_of(series.first.dataset, "ImageOrientationPatient", 6)
+    positions = [numbers_of(header.dataset, "ImagePositionPatient", 3) for header in series.headers]
+    if orientation is None or None in positions:
+        return list(series.headers)
+    normal = np.cross(orientation[:3], orientation[3:])
+    order = np.argsort(np.array(positions) @ normal, kind="stable")
+    return [series.headers[i] for i in order]

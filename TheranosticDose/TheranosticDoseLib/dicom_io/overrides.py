@@ -169,7 +169,8 @@ def _is_datetime(text: str) -> bool:
         dt.datetime.fromisoformat(text)
     except ValueError:
         return False
-    return True
+    # A date alone would mean midnight.
+    return len(text) > 10
 
 
 def read_json(path: Path) -> dict[str, Any]:
