@@ -115,7 +115,7 @@ def connected_component(label: sitk.Image, seed_mm: Sequence[float]) -> sitk.Ima
     """
     import SimpleITK as sitk
 
-    index = _index_of(label, seed_mm)
+    index = index_of(label, seed_mm)
     components = sitk.ConnectedComponent(sitk.Cast(label != 0, sitk.sitkUInt8))
     number = components[index]
     if number == 0:
@@ -237,14 +237,14 @@ def _ball(spacing: Sequence[float], radius_mm: float) -> np.ndarray:
 
 def _sphere(image: sitk.Image, centre_mm: Sequence[float], radius_mm: float) -> np.ndarray:
     """Return the voxels within a radius of a point; the point must lie inside the image."""
-    index = _index_of(image, centre_mm)[::-1]
+    index = index_of(image, centre_mm)[::-1]
     grids = np.ogrid[tuple(slice(0, n) for n in image.GetSize()[::-1])]
     spacing = image.GetSpacing()[::-1]
     distance2 = sum(((g - i) * s) ** 2 for g, i, s in zip(grids, index, spacing, strict=True))
     return distance2 <= radius_mm**2
 
 
-def _index_of(image: sitk.Image, point_mm: Sequence[float]) -> tuple[int, ...]:
+def index_of(image: sitk.Image, point_mm: Sequence[float]) -> tuple[int, ...]:
     """Return the voxel index ``(x, y, z)`` of an LPS point inside the image."""
     point = [float(value) for value in point_mm]
     if len(point) != 3 or not np.all(np.isfinite(point)):
