@@ -151,6 +151,19 @@ def stamp(dataset: Dataset, place: Place) -> None:
     for name in ("InstanceCreation", "Content", "Series"):
         setattr(dataset, f"{name}Date", dicom_date(place.now))
         setattr(dataset, f"{name}Time", dicom_time(place.now))
+    _settle(dataset, place, place.uid("dimensions", dataset.SOPInstanceUID))
+
+
+def _settle(dataset: Dataset, place: Place, dimensions: str) -> None:
+    """Replace what highdicom draws by chance or takes from the clock: equal results are equal files."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _settle(item, place, dimensions)
+        elif element.keyword == "DimensionOrganizationUID":
+            element.value = dimensions
+        elif element.keyword == "ContributionDateTime":
+            element.value = dicom_date(place.now) + dicom_time(place.now)
 
 
 def source_images(place: Place) -> list[Dataset]:

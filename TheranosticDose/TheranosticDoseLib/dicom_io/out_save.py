@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.dicom_io.write_common import save_whole
 from TheranosticDoseLib.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset, FileDataset
+
+_IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+    "OtherPatientIDs",
+)
+_TEXT = ("LO", "SH", "LT", "ST", "UT", "UC", "PN", "CS", "UR")
+_WELL_KNOWN = "1.2.840.10008."
 
 
 def save_result(dataset: FileDataset, path: Path, deidentify: bool) -> Path:
@@ -29,29 +40,69 @@ def save_result(dataset: FileDataset, path: Path, deidentify: bool) -> Path:
 
 
 def deidentified(dataset: FileDataset) -> None:
-    """Apply the basic profile of PS3.15 in place (package ``dicom-anonymizer``).
+    """Apply the basic profile of PS3.15 in place.
 
-    UIDs are replaced consistently within one process, so that objects that were exported
-    together still refer to each other.  What the profile would empty but is no identifier in
-    our objects (the content of our own report, geometry) is kept; its UIDs are replaced.
+    The rules are those of the package ``dicom-anonymizer``, applied at every depth.  Sequences
+    are kept and cleaned within, because the references and measurements of our objects stand there.
+    All dates become dummies, private elements go, and UIDs are replaced consistently within one
+    process, so that objects that are exported together still refer to each other.
+
+    Raises
+    ------
+    EngineUnavailableError
+        If the package is not installed.
     """
     try:
-        from dicomanonymizer import anonymize_dataset, keep
-        from dicomanonymizer.simpledicomanonymizer import get_UID
+        from dicomanonymizer import simpledicomanonymizer as rules
     except ImportError:
         raise EngineUnavailableError(
             "De-identification needs the package dicom-anonymizer; install it with: pip install dicom-anonymizer."
         ) from None
-    kept = dict.fromkeys(_KEPT, keep)
-    anonymize_dataset(dataset, kept, delete_private_tags=True)
-    _replace_uids(dataset, get_UID)
+    secrets = _secrets(dataset)
+    pseudonym = "ANON-" + rules.get_UID(f"patient {sorted(secrets)}")[-8:]
+    _clean(dataset, rules, rules.initialize_actions(), secrets)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.PatientID = dataset.PatientName = pseudonym
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "PS3.15 Basic Profile"
+    dataset.DeidentificationMethod = "PS3.15 Basic Application Level Confidentiality Profile"
 
 
-_KEPT: tuple = ()
+def _secrets(dataset: Dataset) -> set[str]:
+    """Return the words that identify the patient, lower case."""
+    words = set()
+    for keyword in _IDENTIFYING:
+        text = str(dataset.get(keyword, "") or "")
+        words |= {text.lower(), *text.replace("^", " ").lower().split()}
+    return {word for word in words if len(word) > 2}
 
 
-def _replace_uids(dataset, get_uid) -> None:
-    """Replace what the profile leaves."""
+def _clean(dataset: Dataset, rules: Any, actions: dict, secrets: set[str]) -> None:
+    """Clean one level and the sequences below it."""
+    for element in list(dataset):
+        tag = (element.tag.group, element.tag.element)
+        if element.tag.is_private:
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                _clean(item, rules, actions, secrets)
+        elif element.VR == "UI":
+            _replace_uids(element, rules)
+        elif element.VR in ("DA", "DT", "TM"):
+            if element.value:
+                rules.replace_date_time_element(element)
+        elif tag in actions:
+            actions[tag](dataset, tag)
+        elif element.VR in _TEXT and any(word in str(element.value).lower() for word in secrets):
+            element.value = "ANONYMIZED"
+
+
+def _replace_uids(element: Any, rules: Any) -> None:
+    """Replace the UIDs of an element that are not those of the standard, or already replaced ones."""
+    values = [element.value] if isinstance(element.value, str) else list(element.value or [])
+    issued = set(rules.dictionary.values())
+    changed = [
+        uid if not uid or uid.startswith(_WELL_KNOWN) or uid in issued else rules.get_UID(str(uid))
+        for uid in values
+    ]
+    if changed:
+        element.value = changed[0] if len(changed) == 1 else changed
