@@ -17,28 +17,6 @@ from TheranosticDoseSlicer import codes, hierarchy, images, segments, sequences,
 OBLIQUE = (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 
-@pytest.fixture
-def scene(tmp_path_factory):
-    """An empty scene that is also ``slicer.mrmlScene``, with the logics that register node classes."""
-    previous = getattr(slicer, "mrmlScene", None)
-    scene = slicer.vtkMRMLScene()
-    slicer.mrmlScene = scene
-    logics = [slicer.vtkSlicerSequencesLogic(), slicer.vtkSlicerSegmentationsModuleLogic()]
-    for logic in logics:
-        logic.SetMRMLScene(scene)
-    cache = slicer.vtkCacheManager()
-    cache.SetRemoteCacheDirectory(str(tmp_path_factory.mktemp("cache")))
-    manager = slicer.vtkDataIOManager()
-    manager.SetCacheManager(cache)
-    scene.SetCacheManager(cache)
-    scene.SetDataIOManager(manager)
-    yield scene
-    for logic in logics:
-        logic.SetMRMLScene(None)
-    scene.Clear(True)
-    slicer.mrmlScene = previous
-
-
 def image(seed: int = 0, shape=(4, 5, 6)) -> sitk.Image:
     values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     result = sitk.GetImageFromArray(values)

@@ -264,7 +264,7 @@ def voi_of(case: Case, segmentation, segment_id: str, registered: RegisteredStud
         origin=segment.origin if kept is None else f"{segment.origin}, edited in 3D Slicer",
     )
     study = dataclasses.replace(registered.study, vois=(voi,))
-    vois, _ = vois_on_reference(dataclasses.replace(registered, study=study))
+    vois = vois_on_reference(dataclasses.replace(registered, study=study))
     return vois[0] if vois else None
 
 
@@ -313,6 +313,7 @@ def load_doses(case: Case, doses: dict[str, DoseResult], tia: sitk.Image) -> Ite
             yield name
         else:
             case.remove(roles.DOSE_U + engine)
+        node.SetAttribute("TheranosticDose.Outdated", None)
         display.show_as_dose(node)
     case.set_record("engineOrder", list(doses))
 

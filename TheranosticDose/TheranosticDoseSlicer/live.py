@@ -13,13 +13,13 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 from TheranosticDoseLib.errors import InputError, TheranosticDoseError
 from TheranosticDoseLib.geometry import array_of
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, edits, results_nodes, segments
 from TheranosticDoseSlicer.live_dose import LiveDose
+from TheranosticDoseSlicer.live_tia import box_of, union
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.dose import Anatomy
@@ -125,7 +125,7 @@ class Live:
                 continue
             current[segment_id] = kept
             if before is not None and before is not kept:
-                changed.append(_union(kept.box, before.box))
+                changed.append(union([kept.box, before.box]))
         changed += [known[gone].box for gone in known if gone not in current]
         self._kept = current
         if not current:
@@ -148,7 +148,7 @@ class Live:
         if kept is not None and kept.mask_key == key:
             return kept
         voi = dose_nodes.voi_of(self.case, node, segment_id, registered)
-        return _Kept(key, voi, _box_of(array_of(voi.weights))) if voi is not None else None
+        return _Kept(key, voi, box_of(array_of(voi.weights))) if voi is not None else None
 
     def _measure(self, registered, anatomy) -> Iterator[str]:
         """Measure the activities of the VOIs that changed; of all where they correct one another."""
@@ -200,14 +200,12 @@ class Live:
 
     def _update_dose(self, changed: list[tuple]) -> Iterator[str]:
         if self._dose is None:
-            self._dose = LiveDose(self.case, self.settings, self.anatomy())
+            self._dose = LiveDose(self.case, self.anatomy())
             yield "doses read"
-        else:
-            yield from self._dose.update(self.results, changed)
+        boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
+        yield from self._dose.update(self.results, boxes, changed, self.settings)
         for kept in self._kept.values():
-            if not kept.result.dvh or any(_overlap(kept.box, box) for box in self._dose.changed) or (
-                set(kept.result.dvh) != set(self._dose.doses)
-            ):  # fmt: skip
+            if set(kept.result.dvh) != set(self._dose.doses) or self._dose.touches(kept.box):
                 kept.result = self._dose.evaluated(kept.result, kept.box)
                 yield kept.result.name
         self._dose.changed = []
@@ -223,22 +221,3 @@ class Live:
             else:
                 stamps.append((node.GetID(), node.GetNumberOfDataNodes()))
         return tuple(stamps)
-
-
-def _box_of(array: np.ndarray) -> tuple[slice, slice, slice]:
-    """Return the box of what is not zero."""
-    slices = []
-    for axis in range(3):
-        inside = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
-        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
-    return tuple(slices)
-
-
-def _union(first: tuple, second: tuple) -> tuple:
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
-    )
-
-
-def _overlap(first: tuple, second: tuple) -> bool:
-    return all(a.start < b.stop and b.start < a.stop for a, b in zip(first, second, strict=True))

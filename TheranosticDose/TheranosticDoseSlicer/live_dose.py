@@ -1,4 +1,8 @@
-"""TIA map and doses that follow the curves, and the histograms on them."""
+"""TIA map and doses that follow the curves, and the histograms on them.
+
+Kernel doses are linear in the TIA: the dose of what was added to the map is added to the dose.  Before
+a report is written such doses are computed again from the whole map, see ``tasks.export``.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from TheranosticDoseLib.geometry import array_of
+from TheranosticDoseLib.geometry import array_of, image_like
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, images
+from TheranosticDoseSlicer.live_tia import Box, LiveTia, cropped, overlap, union
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.dose import Anatomy, DoseResult
@@ -18,73 +23,91 @@ if TYPE_CHECKING:
 
     from TheranosticDoseSlicer.case import Case
 
-LINEAR = ("led", "vsv", "vsv_density")
-"""Engines whose dose is linear in the TIA and quick enough to follow."""
+LOCAL, LINEAR = ("led",), ("vsv", "vsv_density")
+"""Engines that follow at once: the dose of a voxel from itself alone, or from a kernel."""
 OUTDATED = "TheranosticDose.Outdated"
+FOLLOWED = "followed"
 
 
 class LiveDose:
     """The TIA map and the doses of a case in memory, and their nodes kept in step."""
 
-    def __init__(self, case: Case, settings: RunSettings, anatomy: Anatomy) -> None:
-        self.case, self.settings, self.anatomy = case, settings, anatomy
+    def __init__(self, case: Case, anatomy: Anatomy) -> None:
+        self.case, self.anatomy = case, anatomy
         self.doses: dict[str, DoseResult] = dose_nodes.doses_of(case)
-        self.voxels = dose_nodes.voxels_of(case)
-        self.tia = dose_nodes.tia_of(case)
-        whole = tuple(slice(0, n) for n in self.tia.GetSize()[::-1])
-        self.changed = [whole]
+        self.tia = LiveTia(dose_nodes.voxels_of(case), dose_nodes.tia_of(case))
+        self.whole: Box = tuple(slice(0, n) for n in self.tia.array.shape)
+        self.changed: list[Box] = [self.whole]
 
-    def update(self, results: tuple[VoiResult, ...], boxes: list[tuple]) -> Iterator[str]:
-        """Bring TIA and linear doses up to date after a change inside ``boxes``."""
-        from TheranosticDoseLib.workflow import steps
-
-        if not boxes:
+    def update(
+        self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: list[Box], settings: RunSettings
+    ) -> Iterator[str]:
+        """Bring TIA and doses up to date after a change inside the boxes ``changed``."""
+        changed = [box for box in changed if all(s.stop > s.start for s in box)]
+        if not changed:
             return
-        tia, _ = steps.tia_map(self.voxels, results, self.settings)
+        box = union(changed)
+        added = self.tia.update(results, boxes, box, settings.tia_map)
         yield "TIA"
-        difference = array_of(tia) - array_of(self.tia)
-        if not np.any(difference):
+        if not np.any(added):
             return
-        self.tia = tia
-        images.set_image(self.case.get(roles.TIA), tia)
-        for engine in self.doses:
-            yield from self._follow(engine, tia)
-        whole = tuple(slice(0, n) for n in tia.GetSize()[::-1])
-        self.changed = [whole]
+        images.set_image(self.case.get(roles.TIA), self.tia.image())
+        yield "TIA shown"
+        for engine in list(self.doses):
+            node = self.case.get(roles.DOSE + engine)
+            if engine not in LOCAL + LINEAR:
+                node.SetAttribute(OUTDATED, "1")
+                continue
+            yield from self._follow(engine, node, box, added, settings)
+        followed = set(self.case.record(FOLLOWED, [])) | {e for e in self.doses if e in LOCAL + LINEAR}
+        self.case.set_record(FOLLOWED, sorted(followed))
 
-    def _follow(self, engine: str, tia) -> Iterator[str]:
-        from TheranosticDoseLib.dose import absorbed_dose
+    def _follow(self, engine: str, node, box: Box, added: np.ndarray, settings: RunSettings) -> Iterator[str]:
+        """Add the dose of what was added to the TIA, more and less apart (engines take no negative activity)."""
+        from TheranosticDoseLib.dose import Anatomy, absorbed_dose
 
-        node = self.case.get(roles.DOSE + engine)
-        if engine not in LINEAR:
-            node.SetAttribute(OUTDATED, "1")
-            return
+        dose = np.array(array_of(self.doses[engine].dose))
+        place = box if engine in LOCAL else self.whole
+        anatomy = self.anatomy
+        if engine in LOCAL:
+            material = cropped(anatomy.material, box) if anatomy.material is not None else None
+            anatomy = Anatomy(cropped(anatomy.density, box), material, anatomy.hu_table)
+        chosen = settings.engine_settings.get(engine, {})
         nuclide = self.doses[engine].record.get("nuclide", "Lu-177")
-        chosen = self.settings.engine_settings.get(engine, {})
-        result = absorbed_dose(tia, self.anatomy, engine, nuclide, **chosen)
-        self.doses[engine] = result
-        yield engine
-        images.set_image(node, result.dose)
-        node.SetAttribute(OUTDATED, None)
+        for sign in (1.0, -1.0):
+            part = np.maximum(sign * added, 0.0)
+            if not part.any():
+                continue
+            source = part
+            if engine not in LOCAL:
+                source = np.zeros(dose.shape, np.float32)
+                source[box] = part
+            result = absorbed_dose(image_like(source, anatomy.density), anatomy, engine, nuclide, **chosen)
+            dose[place] += np.float32(sign) * array_of(result.dose)
+            yield engine
+        np.maximum(dose, 0.0, out=dose)
+        image = image_like(dose, self.tia.grid)
+        self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)
+        self.changed.append(place)
+        images.set_image(node, image)
         yield f"{engine} shown"
 
-    def evaluated(self, result: VoiResult, box: tuple) -> VoiResult:
+    def evaluated(self, result: VoiResult, box: Box) -> VoiResult:
         """Return a VOI's result with its histograms, BED and EQD2."""
         from TheranosticDoseLib.workflow import steps
 
-        cropped_voi = dataclasses.replace(result.voi, weights=_cropped(result.voi.weights, box))
+        small = dataclasses.replace(result.voi, weights=cropped(result.voi.weights, box))
         doses = {
             engine: dataclasses.replace(
                 dose,
-                dose=_cropped(dose.dose, box),
-                uncertainty=_cropped(dose.uncertainty, box) if dose.uncertainty is not None else None,
+                dose=cropped(dose.dose, box),
+                uncertainty=cropped(dose.uncertainty, box) if dose.uncertainty is not None else None,
             )
             for engine, dose in self.doses.items()
         }
-        evaluated = steps.with_dose(dataclasses.replace(result, voi=cropped_voi), doses)
+        evaluated = steps.with_dose(dataclasses.replace(result, voi=small), doses)
         return dataclasses.replace(evaluated, voi=result.voi)
 
-
-def _cropped(image, box: tuple):
-    x, y, z = (box[2], box[1], box[0])
-    return image[x.start : x.stop, y.start : y.stop, z.start : z.stop]
+    def touches(self, box: Box) -> bool:
+        """Whether a dose inside the box changed since the last evaluation."""
+        return any(overlap(box, changed) for changed in self.changed)

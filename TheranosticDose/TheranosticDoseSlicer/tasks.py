@@ -14,6 +14,7 @@ from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes
 from TheranosticDoseSlicer.case import Case
 from TheranosticDoseSlicer.jobs import Task
+from TheranosticDoseSlicer.live_dose import FOLLOWED
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.workflow import RunSettings
@@ -121,6 +122,7 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         yield from dose_nodes.load_doses(case, doses, exchange.read_image(out / "tia.nrrd"))
         found = exchange_results.findings_of(result["findings"])
         study_nodes.set_findings(case, "dose", found)
+        case.set_record(FOLLOWED, [])
         live.forget_dose()
         yield from live.update()
 
@@ -153,6 +155,8 @@ def export(case: Case, settings: RunSettings, out: str | Path, live: Live) -> Ta
         "out": str(out),
         "findings": study_nodes.all_findings(case, ("vois", "dose")),
         "timings_s": case.record("timings", {}),
+        # Doses that followed an edit piece by piece are computed again in one go.
+        "again": case.record(FOLLOWED, []),
     }
     return Task("Export", request, prepare)
 

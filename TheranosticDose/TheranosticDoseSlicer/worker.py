@@ -179,8 +179,12 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     anatomy = exchange_results.read_anatomy(folder)
     voxels = exchange_results.read_voxels(folder)
     doses = exchange_results.read_doses(folder)
+    nuclide = registered.study.administration.nuclide
     tia = exchange.read_image(folder / "tia.nrrd")
     results, findings = curves(registered, anatomy, folder, settings, request["edits"])
+    again = tuple(engine for engine in doses if engine in request.get("again", ()))
+    if again:
+        doses |= steps.doses(tia, anatomy, nuclide, again, settings, part_of(progress, 0.0, 0.2))
     progress(0.2, "Dose-volume histograms")
     results = tuple(steps.with_dose(result, doses) for result in results)
     vois = tuple(result.voi for result in results)

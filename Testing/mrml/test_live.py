@@ -1,0 +1,177 @@
+"""What follows the mouse gives the numbers of a computation from scratch, and quickly."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
+pytestmark = pytest.mark.slicer
+
+from TheranosticDoseLib.dose import Anatomy, absorbed_dose  # noqa: E402
+from TheranosticDoseLib.geometry import array_of, image_like  # noqa: E402
+from TheranosticDoseLib.registration import RegisteredStudy  # noqa: E402
+from TheranosticDoseLib.study import Acquisition, Administration, Study, Voi  # noqa: E402
+from TheranosticDoseLib.time_activity import VoxelFit  # noqa: E402
+from TheranosticDoseLib.workflow import RunSettings, steps  # noqa: E402
+from TheranosticDoseSlicer import case as roles  # noqa: E402
+from TheranosticDoseSlicer import dose_nodes, edits, segments, study_nodes, tables  # noqa: E402
+from TheranosticDoseSlicer.case import Case  # noqa: E402
+from TheranosticDoseSlicer.live import Live  # noqa: E402
+
+TIMES_H = (4.0, 24.0, 96.0, 168.0)
+HALF_LIFE_H = 50.0
+
+
+def ball(shape, centre, radius, grid) -> sitk.Image:
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    inside = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 <= radius**2
+    return image_like(inside.astype(np.float32), grid)
+
+
+def made_case(size: int, engines: tuple[str, ...]) -> tuple[Case, RunSettings]:
+    """A case with four balls that decay, as the steps of the panel leave it."""
+    shape = (size, size, size)
+    grid = sitk.Image(shape, sitk.sitkFloat32)
+    grid.SetSpacing((4.8, 4.8, 4.8))
+    vois, start = [], np.full(shape, 500.0, np.float32)
+    for number in range(4):
+        centre = [size * (0.3 + 0.13 * number)] * 3
+        voi = Voi(f"VOI {number}", ball(shape, centre, size * 0.09, grid), kind="lesion", origin="test")
+        start += array_of(voi.weights) * 2e5 * (number + 1)
+        vois.append(voi)
+    rate = np.log(2) / HALF_LIFE_H
+    scans = tuple(image_like(start * np.exp(-rate * time), grid) for time in TIMES_H)
+    acquisitions = tuple(
+        Acquisition(f"{time:g}h", time, scan) for time, scan in zip(TIMES_H, scans, strict=True)
+    )
+    study = Study(Administration(activity_mbq=7400.0), acquisitions)
+    quality = tuple({"from": f"{time:g}h", "to": "24h", "method": "none"} for time in TIMES_H)
+    identity = tuple(sitk.Transform(3, sitk.sitkIdentity) for _ in TIMES_H)
+    registered = RegisteredStudy(study, "24h", scans[1], None, scans, identity, quality)
+    case, settings = Case.create(), RunSettings()
+    exhaust(study_nodes.load(case, study))
+    exhaust(dose_nodes.load_registered(case, registered, {a.label: "BQML" for a in acquisitions}))
+    anatomy = Anatomy.water(grid)
+    dose_nodes.load_anatomy(case, anatomy)
+    exhaust(dose_nodes.load_vois(case, tuple(vois)))
+    tia = image_like(start * 1e-6 / rate, grid)
+    voxels = VoxelFit(tia, image_like(np.zeros(shape), grid), sitk.Cast(grid, sitk.sitkUInt8), tia, (), 0.0)
+    exhaust(dose_nodes.load_voxels(case, voxels))
+    live = Live(case, settings)
+    exhaust(live.update())
+    scaled, _ = steps.tia_map(voxels, live.results, settings)
+    doses = {engine: absorbed_dose(scaled, anatomy, engine) for engine in engines}
+    exhaust(dose_nodes.load_doses(case, doses, scaled))
+    return case, settings
+
+
+def exhaust(iterator) -> None:
+    for _ in iterator:
+        pass
+
+
+def leave_out(case: Case, live: Live, name: str, position: int) -> None:
+    """Leave a point out, move the first one up and choose a model."""
+    used = tuple(i != position for i in range(len(TIMES_H)))
+    moved = {"0": 1.3 * live.measured(name).activity_mbq[0]}
+    case.set_record("edits", {name: edits.CurveEdit("mono", used, moved).to_dict()})
+
+
+@pytest.mark.parametrize("engine", ["led", "vsv", "vsv_density"])
+def test_an_edited_curve_gives_the_dose_of_a_new_computation(scene, engine: str) -> None:
+    case, settings = made_case(32, (engine,))
+    live = Live(case, settings)
+    exhaust(live.update())
+    before = {result.name: result.dvh[engine].mean_gy for result in live.results}
+    leave_out(case, live, "VOI 1", 3)
+    exhaust(live.update())
+    tia, _ = steps.tia_map(dose_nodes.voxels_of(case), live.results, settings)
+    assert array_of(dose_nodes.tia_of(case)) == pytest.approx(array_of(tia), rel=2e-5)
+    expected = absorbed_dose(tia, live.anatomy(), engine).dose
+    found = dose_nodes.doses_of(case)[engine].dose
+    scale = float(array_of(expected).max())
+    assert np.abs(array_of(found) - array_of(expected)).max() < 1e-4 * scale
+    assert live.problems == []
+    for result in live.results:
+        again = steps.with_dose(result, {engine: dose_nodes.doses_of(case)[engine]})
+        assert result.dvh[engine].mean_gy == pytest.approx(again.dvh[engine].mean_gy, rel=1e-6)
+        assert result.bed_gy == pytest.approx(again.bed_gy, rel=1e-6)
+    assert live.result("VOI 1").dvh[engine].mean_gy != pytest.approx(before["VOI 1"], rel=1e-3)
+    assert live.result("VOI 3").dvh[engine].mean_gy == pytest.approx(before["VOI 3"], rel=5e-3)
+
+
+def test_nothing_is_computed_where_nothing_changed(scene) -> None:
+    case, settings = made_case(32, ("led",))
+    live = Live(case, settings)
+    exhaust(live.update())
+    kept = {name: id(entry.result) for name, entry in live._kept.items()}
+    dose = case.get("dose/led").GetImageData().GetMTime()
+    exhaust(live.update())
+    assert {name: id(entry.result) for name, entry in live._kept.items()} == kept
+    assert case.get("dose/led").GetImageData().GetMTime() == dose
+    assert case.record("followed", []) == []
+
+
+def test_an_edited_segment_moves_only_what_it_touches(scene) -> None:
+    case, settings = made_case(32, ("led",))
+    live = Live(case, settings)
+    exhaust(live.update())
+    before = {name: id(entry.measured) for name, entry in live._kept.items()}
+    node = case.get(roles.SEGMENTATION)
+    grid = dose_nodes.tia_of(case)
+    segments.set_segment(node, "VOI 2", ball((32, 32, 32), (18, 18, 18), 4, grid), kind="lesion")
+    exhaust(live.update())
+    changed = {live._kept[name].voi.name for name in before if id(live._kept[name].measured) != before[name]}
+    assert changed == {"VOI 2"}
+    volume_ml = float(array_of(ball((32, 32, 32), (18, 18, 18), 4, grid)).sum()) * 4.8**3 / 1000
+    assert live.result("VOI 2").volume_ml == pytest.approx(volume_ml)
+    row = next(row for row in tables.rows_of(case.get(roles.VOIS)) if row["VOI"] == "VOI 2")
+    assert row["volume (mL)"] == pytest.approx(volume_ml)
+
+
+def test_monte_carlo_doses_are_marked_out_of_date(scene) -> None:
+    case, settings = made_case(24, ("led",))
+    doses = dose_nodes.doses_of(case)
+    exhaust(dose_nodes.load_doses(case, {**doses, "mc": doses["led"]}, dose_nodes.tia_of(case)))
+    live = Live(case, settings)
+    exhaust(live.update())
+    from TheranosticDoseSlicer import engine_table
+
+    assert engine_table.outdated(case) == []
+    leave_out(case, live, "VOI 1", 3)
+    exhaust(live.update())
+    assert engine_table.outdated(case) == ["mc"]
+
+
+def test_all_points_left_out_is_a_sentence_and_the_others_go_on(scene) -> None:
+    case, settings = made_case(24, ("led",))
+    live = Live(case, settings)
+    case.set_record("edits", {"VOI 1": {"used": [False] * 4}})
+    exhaust(live.update())
+    assert "all time points are left out" in live.problems[0]
+    assert live.result("VOI 1").fit is None
+    assert live.result("VOI 2").fit is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["led", "vsv", "vsv_density"])
+def test_an_edit_of_128_cubed_takes_less_than_a_second(scene, engine: str) -> None:
+    """Processor time of this process, so that a busy machine does not fail it."""
+    case, settings = made_case(128, (engine,))
+    live = Live(case, settings)
+    exhaust(live.update())
+    leave_out(case, live, "VOI 1", 3)
+    exhaust(live.update())
+    leave_out(case, live, "VOI 1", 2)
+    longest, start = 0.0, time.process_time()
+    last = start
+    for _step in live.update():
+        now = time.process_time()
+        longest, last = max(longest, now - last), now
+    total = time.process_time() - start
+    print(f"{engine}: {total:.2f} s, longest step {longest:.2f} s")
+    assert total < 1.0
