@@ -152,7 +152,7 @@ def test_known_displacement_moves_the_anatomy():
             dice = 2 * np.sum(found & (mask > 0)) / (found.sum() + mask.sum())
             assert dice > 0.95
         jacobian = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
-        assert jacobian.min() > 0.3
+        assert 0.6 < jacobian[2:-2, 2:-2, 2:-2].min() < jacobian[2:-2, 2:-2, 2:-2].max() < 1.6
         assert motion.inversion_error_mm < 0.1
 
 

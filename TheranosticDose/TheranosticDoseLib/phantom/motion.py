@@ -85,13 +85,13 @@ def draw_motion(
         "bladder_radial": float(rng.uniform(-0.12, 0.15)) if settings.bladder_filling else 0.0,
     }
     breathing = parameters["breathing_mm"]
-    reach = 1.0 / (1.0 + np.exp(-(z + 235.0) / 38.0))
+    reach = 1.0 / (1.0 + np.exp(-(z + 235.0) / 50.0))
     field = np.zeros((3, *x.shape), np.float32)
     field[2] = -breathing * moving * reach
     # The belly goes out where the diaphragm goes down.
     front = np.clip(-y / 110.0, 0.0, 1.0) ** 2
     field[1] = -0.45 * breathing * front * np.exp(-(((z + 150.0) / 110.0) ** 2))
-    field += 0.10 * abs(breathing) * moving * _wobble(x.shape, grid.GetSpacing()[0], rng)
+    field += 0.06 * abs(breathing) * moving * _wobble(x.shape, grid.GetSpacing()[0], rng)
     field += _bladder(x, y, z, bladder_mm, parameters["bladder_radial"])
     center = np.array([0.0, 20.0, -150.0], np.float32)
     rotation = (rotation_matrix(parameters["rotation_deg"]) - np.eye(3)).astype(np.float32)

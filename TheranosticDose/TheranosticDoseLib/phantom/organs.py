@@ -166,7 +166,7 @@ def _bowel(body: Body) -> None:
     transverse = np.hypot(space.y + 52.0, space.z + 150.0 + 20.0 * np.cos(space.x / 60.0)) / haustra
     transverse[np.abs(space.x) > inner - 35.0] = 9.0
     colon = np.minimum(colon, transverse)
-    loops = np.abs(smooth_field(space.shape, space.spacing_mm, 46.0, rng)) / 0.55
+    loops = np.abs(smooth_field(space.shape, space.spacing_mm, 46.0, rng)) / 0.44
     behind = space.y > spine_center_y(body, space.z) - 42.0
     loops[(space.z > -125.0) | behind] = 9.0
     gas = smooth_field(space.shape, space.spacing_mm, 60.0, rng) - 0.010 * space.y
