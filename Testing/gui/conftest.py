@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -25,16 +26,30 @@ def missing_qt() -> str:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x0E")
     try:
+        import PySide6.QtUiTools
+        import PySide6.QtWidgets  # noqa: F401
+
+        error = missing_library(Path(PySide6.__file__).parent)
+    except ModuleNotFoundError:
+        return "PySide6 is not installed (pip install .[slicer-test])"
+    except ImportError as raised:
+        error = str(raised)
+    if error:
+        return f"Qt's system libraries are missing ({error}); on Debian: apt-get install {QT_PACKAGES}"
+    try:
         import slicer  # noqa: F401
     except ImportError:
         return "the slicer-core wheel is not installed (pip install .[slicer-test])"
-    try:
-        import PySide6.QtUiTools
-        import PySide6.QtWidgets  # noqa: F401
-    except ModuleNotFoundError:
-        return "PySide6 is not installed (pip install .[slicer-test])"
-    except ImportError as error:
-        return f"Qt's system libraries are missing ({error}); on Debian: apt-get install {QT_PACKAGES}"
+    return ""
+
+
+def missing_library(pyside: Path) -> str:
+    """Return which library the offscreen platform lacks: without this, Qt would end the whole test run."""
+    for plugin in pyside.glob("Qt/plugins/platforms/libqoffscreen.so"):
+        try:
+            ctypes.CDLL(str(plugin))
+        except OSError as error:
+            return str(error)
     return ""
 
 

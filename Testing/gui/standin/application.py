@@ -17,7 +17,7 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 from PySide6 import QtCore, QtWidgets  # noqa: E402
 
-from . import clock, ctk_widgets, doubles, mrml_views, mrml_widgets, pythonqt  # noqa: E402, F401
+from . import clock, ctk_paths, ctk_widgets, doubles, mrml_trees, mrml_views, mrml_widgets, pythonqt  # noqa: E402, F401
 from . import user as user_module  # noqa: E402
 from .classes import behavior, standin, standins  # noqa: E402
 from .modules import CtkModule, QtModule  # noqa: E402

@@ -12,16 +12,8 @@ import ctk
 import qt
 import slicer
 
-from .parameter_types import (
-    Choice,
-    FloatRange,
-    Maximum,
-    Minimum,
-    RangeBounds,
-    WithinRange,
-    is_node_type,
-    split_annotations,
-)
+from .parameter_types import is_node_type, split_annotations
+from .parameter_validators import Choice, FloatRange, Maximum, Minimum, RangeBounds, WithinRange
 
 
 @dataclasses.dataclass

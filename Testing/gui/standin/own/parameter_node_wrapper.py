@@ -20,7 +20,8 @@ from .parameter_gui import (  # noqa: F401
     find_bound_widgets,
     findChildWidgetForParameter,
 )
-from .parameter_types import (  # noqa: F401
+from .parameter_types import codec_of, split_annotations
+from .parameter_validators import (  # noqa: F401
     Choice,
     Default,
     Exclude,
@@ -32,8 +33,6 @@ from .parameter_types import (  # noqa: F401
     RangeBounds,
     Validator,
     WithinRange,
-    codec_of,
-    split_annotations,
 )
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
