@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 RT_DOSE_STORAGE = "1.2.840.10008.5.1.4.1.1.481.2"
+RT_PLAN_STORAGE = "1.2.840.10008.5.1.4.1.1.481.5"
 _DOSE_TYPES = ("PHYSICAL", "EFFECTIVE", "ERROR")
 
 
@@ -62,6 +63,9 @@ def write_rtdose(
     OutputError
         If the file cannot be written.
     """
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
     values = array_of(dose_gy).astype(np.float64)
     if dose_type not in _DOSE_TYPES:
         raise InputError(f"dose_type is {dose_type!r}; expected one of {', '.join(_DOSE_TYPES)}.")
@@ -87,6 +91,12 @@ def write_rtdose(
     dataset.DoseUnits, dataset.DoseType, dataset.DoseSummationType = "GY", dose_type, "PLAN"
     dataset.DoseGridScaling = scaling
     dataset.DoseComment = f"{description}. {NOT_FOR_CLINICAL_USE}."[:64]
+    dataset.OperatorsName = ""
+    # The standard wants the plan of a PLAN dose.  There is none in radionuclide therapy: the reference
+    # carries the UID of the administration, so that doses of one cycle share it.
+    plan = Dataset()
+    plan.ReferencedSOPClassUID, plan.ReferencedSOPInstanceUID = RT_PLAN_STORAGE, place.uid("administration")
+    dataset.ReferencedRTPlanSequence = Sequence([plan])
     dataset.SourceImageSequence = source_images(place)
     dataset.PixelData = np.rint(values / float(scaling)).astype("<u4").tobytes()
     dataset["PixelData"].VR = "OW"

@@ -103,7 +103,7 @@ def write_parametric_map(
         content_description=title[:64],
     )
     stamp(dataset, place)
-    dataset.SeriesDescription = title[:64]
+    dataset.SeriesDescription, dataset.Laterality = title[:64], ""
     return save_result(dataset, Path(path), deidentify)
 
 

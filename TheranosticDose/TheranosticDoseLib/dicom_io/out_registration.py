@@ -73,7 +73,7 @@ def write_spatial_registration(
     unique = repr(linear.tolist()) if vectors is None else hashlib.sha256(vectors.VectorGridData).hexdigest()
     dataset = result_object(place, sop_class, "REG", description, number, moving.label, unique)
     dataset.ContentLabel, dataset.ContentDescription = "REGISTRATION", description[:64]
-    dataset.ContentCreatorName = ""
+    dataset.ContentCreatorName, dataset.Laterality, dataset.DeviceSerialNumber = "", "", "none"
     reference, item = Dataset(), Dataset()
     reference.FrameOfReferenceUID = place.references["frame_of_reference"]
     if linear is not None:
@@ -90,7 +90,33 @@ def write_spatial_registration(
         dataset.DeformableRegistrationSequence = Sequence([item])
     for one, where in ((reference, place), (item, moving)):
         one.ReferencedImageSequence = Sequence(_references(where))
+    _refer_to(dataset, place, moving)
     return save_result(dataset, Path(path), deidentify)
+
+
+def _refer_to(dataset: Dataset, place: Place, moving: Place) -> None:
+    """List the series that the object refers to, those of other studies apart (PS3.3 C.12.2)."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    own, others = [], []
+    for where in (place, moving):
+        series = Dataset()
+        series.SeriesInstanceUID = where.references["series"]
+        series.ReferencedInstanceSequence = Sequence(_references(where))
+        if not where.references["instances"]:
+            continue
+        if where.study_uid == place.study_uid:
+            own.append(series)
+        else:
+            study = Dataset()
+            study.StudyInstanceUID = where.study_uid
+            study.ReferencedSeriesSequence = Sequence([series])
+            others.append(study)
+    if own:
+        dataset.ReferencedSeriesSequence = Sequence(own)
+    if others:
+        dataset.StudiesContainingOtherReferencedInstancesSequence = Sequence(others)
 
 
 def _matrix(transform: sitk.Transform) -> np.ndarray | None:

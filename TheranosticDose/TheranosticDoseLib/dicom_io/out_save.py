@@ -20,6 +20,7 @@ _IDENTIFYING = (
     "OtherPatientIDs",
 )
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC", "PN", "CS", "UR")
+_DUMMY = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 _WELL_KNOWN = "1.2.840.10008."
 
 
@@ -89,7 +90,7 @@ def _clean(dataset: Dataset, rules: Any, actions: dict, secrets: set[str]) -> No
             _replace_uids(element, rules)
         elif element.VR in ("DA", "DT", "TM"):
             if element.value:
-                rules.replace_date_time_element(element)
+                element.value = _DUMMY[element.VR]
         elif tag in actions:
             actions[tag](dataset, tag)
         elif element.VR in _TEXT and any(word in str(element.value).lower() for word in secrets):
