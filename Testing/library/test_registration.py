@@ -243,7 +243,9 @@ def test_washout_is_not_read_as_motion(phantom):
         assert np.linalg.norm(moved_points - points, axis=1).max() < 2.0
 
 
-@pytest.mark.parametrize("shift", [(0.0, 0.0, 90.0), (35.0, -25.0, -80.0)])
+@pytest.mark.parametrize(
+    "shift", [(35.0, -25.0, -80.0), pytest.param((0.0, 0.0, 90.0), marks=pytest.mark.slow)]
+)
 def test_other_field_of_view_and_table_position(shift):
     """The moving CT is shorter, shifted, and covers another part of the body."""
     pair = moving_phantom(offset=shift, moving_size=(88, 76, 56), moving_shift=shift, noise_hu=15.0)
@@ -257,6 +259,7 @@ def test_other_field_of_view_and_table_position(shift):
     assert np.mean(list(errors.values())) < 2.5, errors
 
 
+@pytest.mark.slow
 def test_oblique_anisotropic_grids():
     """The moving scan lies on a rotated, anisotropic grid; the answer is in patient coordinates."""
     pair = moving_phantom()
@@ -284,6 +287,18 @@ def test_not_a_number_is_a_finding(phantom):
     result = register(Study(study.administration, (first,)))
     assert [finding.value for finding in result.findings] == [2]
     assert np.isfinite(sitk.GetArrayViewFromImage(result.ct)).all()
+
+
+def test_ct_beside_its_spect_is_a_finding(phantom):
+    study = study_of(phantom)
+    aside = sitk.Image(phantom.moving)
+    aside.SetOrigin((np.array(aside.GetOrigin()) + (110.0, 0.0, 0.0)).tolist())
+    wrong = dataclasses.replace(study.acquisitions[1], ct=aside)
+    settings = dataclasses.replace(COARSE, method="rigid", activity_tolerance=1.0)
+    result = register(Study(study.administration, (study.acquisitions[0], wrong)), settings)
+    messages = [finding.message for finding in result.findings]
+    assert any("96h lie outside the body on its CT" in message for message in messages), messages
+    assert not any("24h lie outside" in message for message in messages)
 
 
 def test_worse_outcome_is_thrown_away(phantom, monkeypatch):

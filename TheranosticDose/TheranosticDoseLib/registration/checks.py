@@ -9,13 +9,14 @@ import numpy as np
 
 from TheranosticDoseLib.errors import GeometryError, InputError, UnitsError
 from TheranosticDoseLib.findings import Finding
-from TheranosticDoseLib.geometry import array_of, image_like
+from TheranosticDoseLib.geometry import array_of, image_like, resample
 from TheranosticDoseLib.study import Acquisition, Study
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 _REFERENCE_H = 24.0
+_INSIDE_BODY = 0.85
 
 
 def reference_index(study: Study, reference: str) -> int:
@@ -93,6 +94,27 @@ def finite(image: sitk.Image, value: float) -> sitk.Image:
     if np.isfinite(array).all():
         return image
     return image_like(np.where(np.isfinite(array), array, value), image)
+
+
+def alignment_findings(acquisition: Acquisition, body: sitk.Image, valid: sitk.Image) -> list[Finding]:
+    """Return a finding where much of the activity lies outside the body that the CT shows.
+
+    SPECT and CT of one scan share a frame of reference; where they do not, this is what shows.
+    """
+    spect = resample(finite(acquisition.spect, 0.0), body)
+    values = np.clip(array_of(spect), 0.0, None)
+    seen = float(values[array_of(valid) > 0].sum(dtype=np.float64))
+    inside = float(values[array_of(body) > 0].sum(dtype=np.float64))
+    if seen <= 0 or inside >= _INSIDE_BODY * seen:
+        return []
+    share = 1.0 - inside / seen
+    message = (
+        f"{100 * share:.0f} % of the activity of {acquisition.label} lie outside the body on its CT; "
+        "SPECT and CT may not share a frame of reference."
+    )
+    field = f"acquisitions.{acquisition.label}.ct"
+    remedy = "Look at the fusion of SPECT and CT; give the CT of the same session or set image to spect."
+    return [Finding("warning", field, message, share, remedy=remedy)]
 
 
 def folding_findings(label: str, rounds: int, folded: float) -> list[Finding]:

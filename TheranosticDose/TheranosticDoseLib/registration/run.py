@@ -135,14 +135,20 @@ def _match(
         figures = {**_identity_figures(reference), "method": "none", "image": image}
         figures.update(dict.fromkeys(("similarity_before", "similarity_rigid", "similarity_deformable")))
         return _Match(sitk.Transform(3, sitk.sitkIdentity), None, figures)
+    doubts: list[Finding] = []
     if image not in prepared:
         prepared[image] = _prepared(reference, image, settings, grid_of=reference.spect)
+        if image == "ct":
+            doubts += checks.alignment_findings(reference, prepared[image].body, prepared[image].valid)
     fixed = prepared[image]
     other = _prepared(moving, image, settings, grid_of=moving.ct if image == "ct" else moving.spect)
+    if image == "ct":
+        doubts += checks.alignment_findings(moving, other.body, other.valid)
     report(progress, 0.1, f"Rigid registration of {moving.label}")
     start = sitk.Transform(3, sitk.sitkIdentity)
     before = correlation(fixed, other, start)
     rigid, rigid_value, findings = _rigid_or_better(fixed, other, before, settings, moving.label)
+    findings = doubts + findings
     figures = {
         "method": "rigid",
         "image": image,
