@@ -106,21 +106,7 @@ def write_rtstruct(
     names = [voi.name for voi in vois]
     if not names or len(set(names)) != len(names):
         raise InputError(f"An RTSTRUCT needs VOIs with unique names, got: {', '.join(names) or 'none'}.")
-    dataset = new_instance(tags, RT_STRUCTURE_SET_STORAGE, "RTSTRUCT", 1)
-    dataset.StudyInstanceUID = referenced.study_uid
-    dataset.FrameOfReferenceUID = referenced.frame_of_reference_uid
-    set_values(
-        dataset,
-        {
-            "StructureSetLabel": tags.description[:16] or "VOIs",
-            "StructureSetName": tags.description,
-            "StructureSetDate": dicom_date(tags.datetime),
-            "StructureSetTime": dicom_time(tags.datetime),
-            "InstanceNumber": 1,
-            "ApprovalStatus": "UNAPPROVED",
-        },
-    )
-    dataset.ReferencedFrameOfReferenceSequence = Sequence([_frame_of_reference(referenced)])
+    dataset = _structure_set(referenced, tags)
     rois, contours, observations = [], [], []
     for voi in vois:
         polygons = contours_of(voi.weights, grid)
@@ -139,6 +125,28 @@ def write_rtstruct(
     dataset.RTROIObservationsSequence = Sequence(observations)
     save_whole(dataset, Path(path))
     return Path(path)
+
+
+def _structure_set(referenced: ReferencedSeries, tags: SeriesTags) -> Any:
+    """Return a structure set without its structures."""
+    from pydicom.sequence import Sequence
+
+    dataset = new_instance(tags, RT_STRUCTURE_SET_STORAGE, "RTSTRUCT", 1)
+    dataset.StudyInstanceUID = referenced.study_uid
+    dataset.FrameOfReferenceUID = referenced.frame_of_reference_uid
+    set_values(
+        dataset,
+        {
+            "StructureSetLabel": tags.description[:16] or "VOIs",
+            "StructureSetName": tags.description,
+            "StructureSetDate": dicom_date(tags.datetime),
+            "StructureSetTime": dicom_time(tags.datetime),
+            "InstanceNumber": 1,
+            "ApprovalStatus": "UNAPPROVED",
+        },
+    )
+    dataset.ReferencedFrameOfReferenceSequence = Sequence([_frame_of_reference(referenced)])
+    return dataset
 
 
 def contours_of(weights: sitk.Image, grid: sitk.Image) -> list[tuple[int, np.ndarray]]:
