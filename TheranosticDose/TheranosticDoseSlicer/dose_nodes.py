@@ -20,6 +20,7 @@ from TheranosticDoseSlicer import (
     images,
     segments,
     sequences,
+    study_nodes,
     tables,
     transforms,
     weights,
@@ -151,6 +152,7 @@ def registered_of(case: Case) -> RegisteredStudy:
         ct = case.get(roles.CT + label)
         found[label] = (images.image_of(node), images.image_of(ct) if ct is not None else None)
     study = exchange.study_of(study_record, found)
+    study = dataclasses.replace(study, vois=study_nodes.drawn_vois(case, set(labels)))
     ct_node = case.get(roles.REFERENCE_CT)
     chains = tuple(_transform(case, label, record["reference"]) for label in labels)
     ct = images.image_of(ct_node) if ct_node is not None else None
@@ -219,6 +221,21 @@ def load_vois(case: Case, vois: tuple[Voi, ...], segmentation=None) -> Iterator[
         if voi.kind == "body" and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetSegmentVisibility(segment_id, False)
         yield voi.name
+
+
+def without_edited(case: Case, registered: RegisteredStudy, segmentation) -> RegisteredStudy:
+    """Return the study without the outlines of the files whose segment was edited or removed.
+
+    An outline that was drawn on several scans is measured on each of them; one that was changed here counts
+    as it is now, for all time points.
+    """
+    names = set()
+    for segment_id in segments.segment_ids(segmentation):
+        name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+        if not _edited_by_hand(case, segmentation, name):
+            names.add(name)
+    kept = tuple(voi for voi in registered.study.vois if voi.name in names)
+    return dataclasses.replace(registered, study=dataclasses.replace(registered.study, vois=kept))
 
 
 def _edited_by_hand(case: Case, segmentation, name: str) -> bool:

@@ -173,7 +173,14 @@ class Live:
             yield "activities"
 
     def _results(self, steps, registered, vois, anatomy):
-        return steps.voi_results(registered, vois, anatomy, self.settings)
+        return steps.voi_results(self._as_drawn(registered), vois, anatomy, self.settings)
+
+    def _as_drawn(self, registered) -> RegisteredStudy:
+        return dose_nodes.without_edited(self.case, registered, self.case.get(roles.SEGMENTATION))
+
+    def registered_for_run(self) -> RegisteredStudy:
+        """Return the registered study with the outlines that still count as the files have them."""
+        return self._as_drawn(self.registered())
 
     def _fit(self, kept: _Kept, registered) -> bool:
         """Fit the curve of a VOI where its points or settings changed; return whether it did."""

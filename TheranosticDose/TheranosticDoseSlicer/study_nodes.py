@@ -120,9 +120,14 @@ def study_of(case: Case) -> Study:
         study, acquisitions=tuple(sorted(study.acquisitions, key=lambda acquisition: acquisition.time_h))
     )
     labels = set(found)
-    vois = [weights.voi_of(case.get(roles.SOURCE_VOI + number)) for number in case.labels(roles.SOURCE_VOI)]
-    study = dataclasses.replace(study, vois=tuple(v for v in vois if v.acquisition in labels | {""}))
-    return study.with_findings(*findings)
+    return dataclasses.replace(study, vois=drawn_vois(case, labels)).with_findings(*findings)
+
+
+def drawn_vois(case: Case, labels: set[str]) -> tuple[Any, ...]:
+    """Return the VOIs of the files that were drawn on one of these time points, each on a box around it."""
+    numbers = case.labels(roles.SOURCE_VOI)
+    vois = [weights.voi_of(case.get(roles.SOURCE_VOI + number), whole=False) for number in numbers]
+    return tuple(voi for voi in vois if voi.acquisition in labels | {""})
 
 
 def _images(case: Case, entry: dict[str, Any], scale: float):

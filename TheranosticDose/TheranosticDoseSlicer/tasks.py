@@ -105,8 +105,8 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
     """Fit the voxels, make the TIA map and run the engines."""
     if not engines:
         raise InputError("Choose at least one dose engine.")
-    registered, anatomy = live.registered(), live.anatomy()
     vois = live.vois()
+    registered, anatomy = live.registered_for_run(), live.anatomy()
     edits = case.record(EDITS, {})
 
     def prepare(folder: Path) -> Iterator[str]:
@@ -137,7 +137,8 @@ def export(case: Case, settings: RunSettings, out: str | Path, live: Live) -> Ta
         raise InputError("Choose a folder for the results.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; choose a folder for the results.")
-    registered, anatomy, vois = live.registered(), live.anatomy(), live.vois()
+    vois = live.vois()
+    registered, anatomy = live.registered_for_run(), live.anatomy()
     voxels, doses, tia = dose_nodes.voxels_of(case), dose_nodes.doses_of(case), dose_nodes.tia_of(case)
 
     def prepare(folder: Path) -> Iterator[str]:

@@ -13,6 +13,7 @@ from TheranosticDoseSlicer import exchange, images
 if TYPE_CHECKING:
     pass
 
+RIM = 3
 DIGEST, PLACE, VOI_RECORD = "TheranosticDose.Digest", "TheranosticDose.Place", "TheranosticDose.Voi"
 
 
@@ -23,7 +24,10 @@ def node_from(voi: Voi, digest: str = "", node=None):
     inside = np.argwhere(sitk.GetArrayViewFromImage(voi.weights) > 0)
     if len(inside) == 0:
         return None
-    low, high = inside.min(axis=0)[::-1], inside.max(axis=0)[::-1] + 1
+    size = np.array(voi.weights.GetSize())
+    # With a rim of zeros, so that an interpolation at the edge of the box is that of the whole image.
+    low = np.maximum(inside.min(axis=0)[::-1] - RIM, 0)
+    high = np.minimum(inside.max(axis=0)[::-1] + 1 + RIM, size)
     box = voi.weights[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
     node = images.volume_from(box, f"Weights of {voi.name}", None, node)
     node.SetHideFromEditors(True)
@@ -40,13 +44,15 @@ def node_from(voi: Voi, digest: str = "", node=None):
     return node
 
 
-def voi_of(node) -> Voi:
-    """Return the VOI of :func:`node_from`, on its whole grid."""
+def voi_of(node, *, whole: bool = True) -> Voi:
+    """Return the VOI of :func:`node_from`, on its whole grid or on the box around it (a CT has many voxels)."""
     import SimpleITK as sitk
 
+    if not whole:
+        return Voi(weights=images.image_of(node), **json.loads(node.GetAttribute(VOI_RECORD)))
     place = json.loads(node.GetAttribute(PLACE))
-    whole = sitk.Image(place["size"], sitk.sitkFloat32)
-    images.set_geometry(whole, place["origin"], place["spacing"], place["direction"])
+    grid = sitk.Image(place["size"], sitk.sitkFloat32)
+    images.set_geometry(grid, place["origin"], place["spacing"], place["direction"])
     box = images.image_of(node)
-    weights = sitk.Paste(whole, box, box.GetSize(), [0, 0, 0], place["start"])
+    weights = sitk.Paste(grid, box, box.GetSize(), [0, 0, 0], place["start"])
     return Voi(weights=weights, **json.loads(node.GetAttribute(VOI_RECORD)))
