@@ -84,6 +84,7 @@ def write_parametric_map(
         intercept=0.0,
         quantity_definition=Code("C-2", "99TDOSIM", words) if quantity == "tia" else None,
     )
+    window = hd.VOILUTTransformation(highest / 2 or 0.5, abs(highest) or 1.0, voi_lut_function="LINEAR_EXACT")
     parts = ("PM", number, quantity, title, digest(image))
     dataset = hd.pm.ParametricMap(
         stand_ins(place, image),
@@ -98,7 +99,9 @@ def write_parametric_map(
         device_serial_number="none",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[hd.VOILUTTransformation(highest / 2 or 0.5, highest or 1.0)],
+        voi_lut_transformations=[
+            hd.VOILUTTransformation(highest / 2 or 0.5, highest or 1.0, voi_lut_function="LINEAR_EXACT")
+        ],
         content_label="RESULT",
         content_description=title[:64],
     )
