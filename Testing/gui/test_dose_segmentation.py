@@ -1,0 +1,160 @@
+"""The panel of Dose Segmentation with mouse and keyboard, alone and together with Theranostic Dose."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+UI = CHECKOUT / "DoseSegmentation" / "Resources" / "UI" / "DoseSegmentation.ui"
+PATIENCE_S = 120
+
+
+def hot_ball() -> tuple[sitk.Image, int]:
+    """A ball of 1 MBq/mL in a warm background, and its number of voxels."""
+    z, y, x = np.ogrid[:40, :40, :40]
+    inside = (z - 20) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 <= 8**2
+    image = sitk.GetImageFromArray(np.where(inside, 1e6, 1e3).astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 4.0))
+    image.SetOrigin((-80.0, -80.0, -80.0))
+    return image, int(inside.sum())
+
+
+@pytest.fixture
+def panel(module_widget):
+    return module_widget("DoseSegmentation")
+
+
+def wait_for_tool(panel, wait_until) -> None:
+    wait_until(lambda: panel.task is not None and not panel.task.running, PATIENCE_S, "tool")
+
+
+def test_a_lesion_from_an_empty_scene(panel, click, type_text, wait_until, user) -> None:
+    from gui.actions import choose
+    from TheranosticDoseSlicer import images, segments
+
+    assert not panel.ui.runButton.enabled
+    assert panel.ui.runButton.toolTip == "Choose a SPECT."
+    image, voxels = hot_ball()
+    images.volume_from(image, "SPECT 24h", "spect_bq_ml")
+    choose(panel.ui.spectSelector, "SPECT 24h")
+    type_text(panel.ui.nameEdit, "Lesion liver 1")
+    type_text(panel.ui.percentBox, "50")
+    click(panel.ui.runButton)
+    wait_for_tool(panel, wait_until)
+    assert user.texts("error") == []
+    [segment] = segments.read_segments(panel._parameterNode.segmentation)[0]
+    assert int(sitk.GetArrayFromImage(segment.mask).sum()) == voxels
+    assert (segment.name, segment.kind) == ("Lesion liver 1", "lesion")
+    assert panel.ui.editorWidget.segmentationNode() is panel._parameterNode.segmentation
+
+
+def test_a_seed_chooses_between_two_lesions(panel, click, wait_until) -> None:
+    import slicer
+    from TheranosticDoseSlicer import images, segments
+
+    values = np.full((30, 30, 60), 1e3, np.float32)
+    values[10:15, 10:15, 10:15] = 1e6
+    values[10:20, 10:20, 40:50] = 4e5
+    node = panel._parameterNode
+    node.spect = images.volume_from(sitk.GetImageFromArray(values), "SPECT", "spect_bq_ml")
+    seed = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Seed")
+    seed.AddControlPoint(-45.0, -15.0, 15.0)
+    node.seed = seed
+    node.radiusMm = 10.0
+    click(panel.ui.runButton)
+    wait_for_tool(panel, wait_until)
+    [segment] = segments.read_segments(node.segmentation)[0]
+    assert int(sitk.GetArrayFromImage(segment.mask).sum()) == 1000
+
+
+def test_bad_input_is_one_sentence(panel, click, wait_until, user) -> None:
+    from TheranosticDoseSlicer import images
+
+    empty = sitk.Image((10, 10, 10), sitk.sitkFloat32)
+    panel._parameterNode.spect = images.volume_from(empty, "SPECT", "spect_bq_ml")
+    click(panel.ui.runButton)
+    wait_for_tool(panel, wait_until)
+    [text] = user.texts("error")
+    assert "no positive value" in text
+    assert panel.ui.messageLabel.text == text
+    assert panel.ui.runButton.enabled
+
+
+def test_closing_the_scene_stops_the_tool(panel, click) -> None:
+    import slicer
+    from TheranosticDoseSlicer import images
+
+    panel._parameterNode.spect = images.volume_from(hot_ball()[0], "SPECT", "spect_bq_ml")
+    click(panel.ui.runButton)
+    task = panel.task
+    slicer.mrmlScene.Clear(0)
+    assert not task.running
+    assert task.folder is None or not task.folder.exists()
+    assert not panel.ui.runButton.enabled
+
+
+def test_the_tools_of_the_panel_are_those_of_the_logic(panel) -> None:
+    from TheranosticDoseSlicer.segmentation_tools import Tool
+
+    chosen = type(panel._parameterNode.tool)
+    assert {tool.name: tool.value for tool in chosen} == {tool.name: tool.value for tool in Tool}
+
+
+def test_every_parameter_is_bound_and_every_binding_is_a_parameter(panel) -> None:
+    bound = {
+        prop.findtext("string")
+        for prop in ET.parse(UI).iter("property")
+        if prop.get("name") == "SlicerParameterName"
+    }
+    assert bound == set(type(panel._parameterNode).__annotations__)
+
+
+def test_width_and_palettes(panel, screenshot) -> None:
+    assert panel.parent.minimumSizeHint.width() <= 480
+    for dark in (False, True):
+        assert screenshot(panel.parent, "segmentation-module", dark=dark).is_file()
+
+
+def test_generic_checks_of_slicer(panel) -> None:
+    from gui.generic import check_module
+
+    check_module("DoseSegmentation")
+
+
+def test_copies_for_the_other_time_points_follow_the_registration(panel, click, user) -> None:
+    from TheranosticDoseLib.registration import RegisteredStudy
+    from TheranosticDoseLib.study import Acquisition, Administration, Study, Voi
+    from TheranosticDoseSlicer import dose_nodes, images, segments, study_nodes
+    from TheranosticDoseSlicer.case import Case
+
+    image, voxels = hot_ball()
+    scans = tuple(Acquisition(label, hours, image) for label, hours in (("4h", 4.0), ("24h", 24.0)))
+    study = Study(Administration(), scans)
+    shift = sitk.TranslationTransform(3, (8.0, -4.0, 12.0))
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    registered = RegisteredStudy(study, "24h", image, None, (image, image), (shift, identity), ({}, {}))
+    case = Case.create()
+    mask = sitk.Cast(image > 1e5, sitk.sitkFloat32)
+    for step in (
+        study_nodes.load(case, study),
+        dose_nodes.load_registered(case, registered, {"4h": "BQML", "24h": "BQML"}),
+        dose_nodes.load_vois(case, (Voi("Lesion", mask, kind="lesion"),)),
+    ):
+        for _ in step:
+            pass
+    panel._parameterNode.segmentation = case.get("segmentation")
+    panel._parameterNode.spect = images.volume_from(image, "SPECT", "spect_bq_ml")
+    panel.ui.propagateSection.collapsed = False
+    panel.refresh()
+    click(panel.ui.propagateButton)
+    assert user.texts("error") == []
+    moved = segments.read_segments(case.get("propagated/4h"))[0][0].mask
+    back = sitk.Resample(moved, mask, shift, sitk.sitkNearestNeighbor)
+    assert int(sitk.GetArrayFromImage(moved).sum()) == pytest.approx(voxels, rel=0.02)
+    agree = np.minimum(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(mask)).sum()
+    assert agree / voxels > 0.95
