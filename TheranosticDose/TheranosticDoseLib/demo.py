@@ -111,18 +111,37 @@ def truth_against_result(truth: dict[str, Any], results: Results) -> TruthTable:
             "tia_mbq_h": (expected["tia_mbq_h"], result.fit.tia_mbq_h),
             "dose_gy": (expected["dose_gy"], result.dvh[engine].mean_gy),
         }
-        record: dict[str, Any] = {"name": result.name, "kind": result.voi.kind}
+        whole = bool(expected.get("whole_in_view", True))
+        record: dict[str, Any] = {"name": result.name, "kind": result.voi.kind, "whole_in_view": whole}
         for key, (true, found) in pairs.items():
             record[key] = {"truth": true, "result": found, "deviation": _deviation(true, found)}
-        deviations = [_deviation(t, f) for t, f in zip(expected["activity_mbq"], result.activity_mbq, strict=True)]
+        deviations = [
+            _deviation(t, f) for t, f in zip(expected["activity_mbq"], result.activity_mbq, strict=True)
+        ]
         known = [deviation for deviation in deviations if deviation is not None]
         record["activity_deviation"] = sum(known) / len(known) if known else None
         record["activity_deviations"] = deviations
         records.append(record)
-    header = ("VOI", "volume, mL", "±%", "activity ±%", "TIA, MBq h", "truth", "±%", f"dose {engine}, Gy", "truth", "±%")
+    header = (
+        "VOI",
+        "volume, mL",
+        "±%",
+        "activity ±%",
+        "TIA, MBq h",
+        "truth",
+        "±%",
+        f"dose {engine}, Gy",
+        "truth",
+        "±%",
+    )
     missing = sorted(set(by_name) - {record["name"] for record in records})
     note = NOTE + (f" Not compared: {', '.join(missing)}." if missing else "")
-    title = f"Truth against result (dose of the truth: {truth.get('dose_engine', 'see truth.json')})"
+    if not all(record["whole_in_view"] for record in records):
+        note += (
+            " (cut): reaches beyond the field of view of the SPECT, so the truth holds more than was scanned."
+        )
+    made_by = ((truth.get("dose") or {}).get("record") or {}).get("engine", "no engine")
+    title = f"Truth against result (dose of the truth by {made_by})"
     return TruthTable(title, header, tuple(_row(record) for record in records), note, tuple(records))
 
 
@@ -136,7 +155,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
     volume, tia, dose = (record[key] for key in ("volume_ml", "tia_mbq_h", "dose_gy"))
     return (
-        record["name"],
+        record["name"] + ("" if record["whole_in_view"] else " (cut)"),
         f"{volume['result']:.1f}",
         percent(volume["deviation"]),
         percent(record["activity_deviation"]),

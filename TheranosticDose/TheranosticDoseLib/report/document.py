@@ -98,6 +98,8 @@ def _voi(result: VoiResult) -> dict[str, Any]:
     fit = result.fit
     tia = fit.tia_mbq_h if fit else 0.0
     relative = math.hypot(fit.u_tia_mbq_h / tia, result.common_rel_u) if fit and tia > 0 else None
+    if result.uncertainty:
+        relative = next(iter(result.uncertainty.values()))["relative_u_tia"]
     return {
         "name": result.name,
         "code": result.voi.code,
@@ -126,8 +128,8 @@ def _dose(result: VoiResult, engine: str) -> dict[str, Any]:
     values = {"u_mean_gy": None, **dvh.to_dict(result.levels_gy)}
     if dvh.u_mean_gy is not None:
         values["u_mean_statistical_gy"] = dvh.u_mean_gy
-    if "total_rel_u" in budget:
-        values["u_mean_gy"] = budget["total_rel_u"] * dvh.mean_gy
+    if budget:
+        values["u_mean_gy"] = budget["relative_u_dose"] * dvh.mean_gy
     return values
 
 

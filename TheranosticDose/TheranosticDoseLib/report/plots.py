@@ -99,7 +99,7 @@ def budget_figure(results: Results, engine: str) -> Any | None:
         for budget in budgets.values():
             variance = sum(c["relative_u"] ** 2 for c in budget["contributions"])
             part = sum(c["relative_u"] ** 2 for c in budget["contributions"] if c["source"] == source)
-            values.append(100 * budget["total_rel_u"] * part / variance if variance > 0 else 0.0)
+            values.append(100 * budget["relative_u_dose"] * part / variance if variance > 0 else 0.0)
         figure.add_trace(go.Bar(y=list(budgets), x=values, orientation="h", name=source))
     figure.update_layout(barmode="stack")
     figure.update_yaxes(autorange="reversed")

@@ -58,7 +58,8 @@ def _one(seed: int, progress: Progress | None) -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as folder:
         table = demonstration.demo(Path(folder), seed, ("vsv_density",), progress)
-    return [{**record, "seed": seed, "group": _group(record)} for record in table.records]
+    whole = [record for record in table.records if record["whole_in_view"]]
+    return [{**record, "seed": seed, "group": _group(record)} for record in whole]
 
 
 def _group(record: dict[str, Any]) -> str:

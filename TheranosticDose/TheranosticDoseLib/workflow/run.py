@@ -123,7 +123,8 @@ def evaluate(
         nuclide = study.administration.nuclide
         dose = steps.doses(tia, anatomy, nuclide, tuple(engines), settings, part_of(progress, 0.6, 0.95))
     with clock.step("evaluate"):
-        results = tuple(steps.with_dose(result, dose) for result in results)
+        corrections = tuple(c for acquisition in study.acquisitions for c in acquisition.corrections)
+        results = tuple(steps.with_dose(result, dose, corrections, settings) for result in results)
         comparison = _compared(dose, vois, settings)
     findings = (*registered.findings, *findings, *voxels.findings, *scaled, *_engine_findings(dose))
     return Results(

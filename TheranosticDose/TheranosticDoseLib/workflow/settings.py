@@ -9,6 +9,7 @@ from TheranosticDoseLib.quantification import QuantificationSettings
 from TheranosticDoseLib.registration import RegistrationSettings
 from TheranosticDoseLib.settings import Settings
 from TheranosticDoseLib.time_activity import FitSettings
+from TheranosticDoseLib.uncertainty import UncertaintySettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class RunSettings(Settings):
 
     Attributes
     ----------
-    quantification, registration, fit : Settings
+    quantification, registration, fit, uncertainty : Settings
         Of the steps.
     engine_settings : dict
         Engine name to a table of its settings, for example ``{"mc": {"histories": 1000000}}``.
@@ -36,6 +37,7 @@ class RunSettings(Settings):
     quantification: QuantificationSettings = dataclasses.field(default_factory=QuantificationSettings)
     registration: RegistrationSettings = dataclasses.field(default_factory=RegistrationSettings)
     fit: FitSettings = dataclasses.field(default_factory=FitSettings)
+    uncertainty: UncertaintySettings = dataclasses.field(default_factory=UncertaintySettings)
     engine_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     tia_map: str = "voi"
     dvh_levels_gy: tuple[float, ...] = (10.0, 20.0, 40.0)
@@ -48,3 +50,8 @@ class RunSettings(Settings):
         self.require(all(level > 0 for level in self.dvh_levels_gy), "dvh_levels_gy", "positive doses in Gy")
         for name, values in self.engine_settings.items():
             self.require(isinstance(values, dict), "engine_settings", f"a table for the engine {name!r}")
+
+    def budget(self) -> UncertaintySettings:
+        """Return the settings of the uncertainty budget, with the SPECT resolution where it is known."""
+        fwhm_mm = self.quantification.fwhm_mm
+        return dataclasses.replace(self.uncertainty, spect_fwhm_mm=fwhm_mm) if fwhm_mm else self.uncertainty

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.dose import Anatomy, DoseResult
     from TheranosticDoseLib.dvh import Dvh
     from TheranosticDoseLib.registration import RegisteredStudy
-    from TheranosticDoseLib.study import Voi
+    from TheranosticDoseLib.study import Correction, Voi
     from TheranosticDoseLib.time_activity import CurveFit, FitSettings, VoxelFit
     from TheranosticDoseLib.workflow.settings import RunSettings
 
@@ -69,11 +69,12 @@ def voi_results(
         recovery = tuple(float(factor[voi.name][0]) for factor in factors)
         activity = tuple(a / r for a, r in zip(measured, recovery, strict=True))
         weights = np.asarray(array_of(voi.weights), np.float64)
-        u_activity = tuple(settings.fit.relative_uncertainty * abs(a) for a in activity)
+        volume_ml = float(weights.sum()) * voxel_volume_ml(voi.weights)
+        u_activity = _point_uncertainty(registered, activity, volume_ml, settings)
         results.append(
             VoiResult(
                 voi=voi,
-                volume_ml=float(weights.sum()) * voxel_volume_ml(voi.weights),
+                volume_ml=volume_ml,
                 mass_g=float(np.sum(weights * mass_g)),
                 activity_mbq=activity,
                 u_activity_mbq=u_activity,
@@ -84,6 +85,33 @@ def voi_results(
             )
         )
     return tuple(results)
+
+
+def _point_uncertainty(
+    registered: RegisteredStudy, activity_mbq: tuple[float, ...], volume_ml: float, settings: RunSettings
+) -> tuple[float, ...]:
+    """Return what varies from scan to scan, MBq: counts and the registration residual.
+
+    Where counts are not known (a volume in Bq/mL without a camera factor), ``fit.relative_uncertainty`` stands
+    for their noise.
+    """
+    from TheranosticDoseLib.uncertainty import point_relative_u
+
+    factor = settings.quantification.camera_factor_cps_per_mbq
+    values = []
+    for acquisition, activity in zip(registered.study.acquisitions, activity_mbq, strict=True):
+        counted = bool(factor and acquisition.duration_s)
+        relative = point_relative_u(
+            abs(activity),
+            volume_ml=volume_ml,
+            camera_factor_cps_per_mbq=factor,
+            duration_s=acquisition.duration_s,
+            registration_mm=0.0 if acquisition.label == registered.reference else None,
+            settings=settings.budget(),
+        )
+        noise = 0.0 if counted else settings.fit.relative_uncertainty
+        values.append(abs(activity) * float(np.hypot(relative, noise)))
+    return tuple(values)
 
 
 def fit_voi(
@@ -174,8 +202,13 @@ def doses(
     return results
 
 
-def with_dose(result: VoiResult, doses: dict[str, DoseResult]) -> VoiResult:
-    """Return the VOI's result with its DVH for every engine, BED and EQD2 (of the first engine)."""
+def with_dose(
+    result: VoiResult,
+    doses: dict[str, DoseResult],
+    corrections: tuple[Correction, ...],
+    settings: RunSettings,
+) -> VoiResult:
+    """Return the VOI's result with its DVH and uncertainty for every engine, BED and EQD2 (of the first)."""
     from TheranosticDoseLib.dvh import dose_volume_histogram
 
     dvhs = {
@@ -184,7 +217,30 @@ def with_dose(result: VoiResult, doses: dict[str, DoseResult]) -> VoiResult:
     }
     if not dvhs:
         return result
-    return dataclasses.replace(result, dvh=dvhs, **_radiobiology(result, next(iter(dvhs.values()))))
+    budgets = {engine: _budget(result, dvh, corrections, settings) for engine, dvh in dvhs.items()}
+    budgets = {engine: budget for engine, budget in budgets.items() if budget}
+    biology = _radiobiology(result, next(iter(dvhs.values())))
+    return dataclasses.replace(result, dvh=dvhs, uncertainty=budgets, **biology)
+
+
+def _budget(
+    result: VoiResult, dvh: Dvh, corrections: tuple[Correction, ...], settings: RunSettings
+) -> dict[str, Any]:
+    """Return the uncertainty budget of the mean dose; empty where there is no activity to speak of."""
+    from TheranosticDoseLib.uncertainty import uncertainty_budget
+
+    if result.fit is None or result.fit.tia_mbq_h <= 0 or not np.isfinite(result.fit.u_tia_mbq_h):
+        return {}
+    statistics = dvh.u_mean_gy / dvh.mean_gy if dvh.u_mean_gy and dvh.mean_gy > 0 else 0.0
+    return uncertainty_budget(
+        volume_ml=result.volume_ml,
+        tia_mbq_h=result.fit.tia_mbq_h,
+        u_tia_mbq_h=result.fit.u_tia_mbq_h,
+        corrections=corrections,
+        recovery=(float(np.mean(result.recovery)), result.common_rel_u),
+        engine_relative_u=statistics,
+        settings=settings.budget(),
+    ).to_dict()
 
 
 def _radiobiology(result: VoiResult, dvh: Dvh) -> dict[str, Any]:
