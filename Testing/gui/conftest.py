@@ -65,8 +65,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=REASON))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _installed():
+    """In place for one file of tests, so that tests elsewhere see the wheel without an application."""
     from gui.standin import application
 
     yield application.install()
