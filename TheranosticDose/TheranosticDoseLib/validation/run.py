@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import json
 import os
 import pkgutil
 import platform
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib import DISCLAIMER, __version__, validation
 from TheranosticDoseLib.errors import SettingsError
-from TheranosticDoseLib.files import staged, to_json
+from TheranosticDoseLib.files import staged, to_json, write_whole
 from TheranosticDoseLib.progress import Progress, part_of, report
 
 if TYPE_CHECKING:
@@ -69,8 +70,33 @@ def validate(
             )
             (folder / f"{name}.json").write_text(to_json([f.to_dict() for f in figures]), encoding="utf-8")
         rows.append(_row(name, figures))
+    write_whole(Path(out) / "README.md", _index(Path(out)))
     report(progress, 1.0, "Done")
     return rows
+
+
+def _index(out: Path) -> str:
+    """The front page: every topic that has a page, and every figure that is missed."""
+    lines = ["# Validation", "", f"Made by `theranostic-dose validate`; do not edit. {DISCLAIMER}", ""]
+    lines += [
+        "| topic | figures | within limit | missed | reported only |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    missed = []
+    for path in sorted(out.glob("*.json")):
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        counts = [sum(f["passed"] is state for f in figures) for state in (True, False, None)]
+        title = (out / f"{path.stem}.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        lines.append(
+            f"| [{title}]({path.stem}.md) | {len(figures)} | {counts[0]} | {counts[1]} | {counts[2]} |"
+        )
+        missed += [(title, f) for f in figures if f["passed"] is False]
+    lines += ["", "## Missed", ""]
+    for title, f in missed:
+        lines.append(
+            f"- {title}: {f['name']}: {f['measured']:.4g} {f['unit']} (limit {f['limit']}). {f['detail']}"
+        )
+    return "\n".join([*lines, "" if missed else "None.", ""])
 
 
 def _row(name: str, figures: list[Figure]) -> list[Any]:
