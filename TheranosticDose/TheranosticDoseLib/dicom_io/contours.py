@@ -34,10 +34,10 @@ def covered_fraction(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.n
     weights = np.zeros(shape)
     if high <= low:
         return weights
-    levels = low + (np.arange((high - low) * SUBLINES) + 0.5) / SUBLINES
-    line, edge = np.nonzero((start[:, 1] <= levels[:, None]) != (end[:, 1] <= levels[:, None]))
+    line, edge = _crossings(start[:, 1], end[:, 1], low, (high - low) * SUBLINES)
     p, q = start[edge], end[edge]
-    x = p[:, 0] + (levels[line] - p[:, 1]) / (q[:, 1] - p[:, 1]) * (q[:, 0] - p[:, 0])
+    level = low + (line + 0.5) / SUBLINES
+    x = p[:, 0] + (level - p[:, 1]) / (q[:, 1] - p[:, 1]) * (q[:, 0] - p[:, 0])
     # Closed polygons cross each line an even number of times: sorted along the line, the
     # interior begins at the even crossings and ends at the odd ones.
     order = np.lexsort((x, line))
@@ -52,6 +52,20 @@ def covered_fraction(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.n
     cover = np.cumsum(terms.reshape(high - low, columns + 2), axis=1)[:, :columns] / SUBLINES
     weights[low:high] = np.clip(cover, 0.0, 1.0)
     return weights
+
+
+def _crossings(start: np.ndarray, end: np.ndarray, low: int, lines: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return line and edge of every crossing; line ``i`` lies at ``low + (i + 0.5) / SUBLINES``.
+
+    An edge crosses the lines from its lower end, included, to its upper end, excluded, so that
+    a vertex on a line counts once.
+    """
+    ends = np.ceil((np.sort([start, end], axis=0) - low) * SUBLINES - 0.5).astype(int)
+    first, stop = np.clip(ends, 0, lines)
+    count = stop - first
+    edge = np.repeat(np.arange(start.size), count)
+    before = np.repeat(np.cumsum(count) - count, count)
+    return np.arange(edge.size) - before + first[edge], edge
 
 
 def polygon_area(polygons: list[np.ndarray], shape: tuple[int, int], inside: float) -> float:

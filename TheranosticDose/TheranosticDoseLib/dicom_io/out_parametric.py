@@ -99,9 +99,7 @@ def write_parametric_map(
         device_serial_number="none",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[
-            hd.VOILUTTransformation(highest / 2 or 0.5, highest or 1.0, voi_lut_function="LINEAR_EXACT")
-        ],
+        voi_lut_transformations=[window],
         content_label="RESULT",
         content_description=title[:64],
     )

@@ -184,7 +184,8 @@ def weights_of(roi: Roi, grid: sitk.Image, file: str, journal: Journal) -> sitk.
         for index in np.flatnonzero(parts):
             array[index] += parts[index] * cover
     _tell_coverage(roi, heights, thickness, held / full if full > 0 else 0.0, file, journal)
-    return image_like(np.clip(array, 0.0, 1.0), grid) if array.any() else None
+    np.clip(array, 0.0, 1.0, out=array)
+    return image_like(array, grid) if held > 0 else None
 
 
 def _planes(roi: Roi, grid: sitk.Image) -> dict[float, list[np.ndarray]] | None:
