@@ -25,7 +25,7 @@ ELECTRON_CUT_MEV = 0.010
 PHOTON_CUT_MEV = 0.001
 STEP_FRACTION = 0.25
 """Length of a condensed step over the residual range: about 14 % of the energy."""
-UNRESOLVED_FRACTION = 0.005
+UNRESOLVED_FRACTION = 0.001
 """An electron whose residual range is below this part of the smallest voxel side is absorbed on the spot."""
 
 
