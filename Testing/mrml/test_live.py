@@ -97,7 +97,7 @@ def test_an_edited_curve_gives_the_dose_of_a_new_computation(scene, engine: str)
     assert np.abs(array_of(found) - array_of(expected)).max() < 1e-4 * scale
     assert live.problems == []
     for result in live.results:
-        again = steps.with_dose(result, {engine: dose_nodes.doses_of(case)[engine]})
+        again = steps.with_dose(result, {engine: dose_nodes.doses_of(case)[engine]}, (), settings)
         assert result.dvh[engine].mean_gy == pytest.approx(again.dvh[engine].mean_gy, rel=1e-6)
         assert result.bed_gy == pytest.approx(again.bed_gy, rel=1e-6)
     assert live.result("VOI 1").dvh[engine].mean_gy != pytest.approx(before["VOI 1"], rel=1e-3)
@@ -175,3 +175,17 @@ def test_an_edit_of_128_cubed_takes_less_than_a_second(scene, engine: str) -> No
     total = time.process_time() - start
     print(f"{engine}: {total:.2f} s, longest step {longest:.2f} s")
     assert total < 1.0
+
+
+def test_another_model_for_all_fits_again_without_measuring_again(scene) -> None:
+    case, settings = made_case(24, ("led",))
+    live = Live(case, settings)
+    exhaust(live.update())
+    measured = {name: id(entry.measured) for name, entry in live._kept.items()}
+    live.settings = RunSettings.from_dict({"fit": {"model": "physical"}})
+    exhaust(live.update())
+    assert {result.fit.model for result in live.results} == {"physical"}
+    assert {name: id(entry.measured) for name, entry in live._kept.items()} == measured
+    again = steps.voi_results(live.registered_for_run(), live.vois(), live.anatomy(), live.settings)
+    for expected, found in zip(again, live.results, strict=True):
+        assert found.fit.tia_mbq_h == pytest.approx(expected.fit.tia_mbq_h, rel=1e-9)

@@ -143,12 +143,12 @@ def _fitText(result):
         return _("There is no activity to fit.")
     fit = result.fit
     text = _(
-        "{model}: TIA {tia:.4g} ± {u:.2g} MBq h, effective half-life {half:.4g} h, {part:.0f} % extrapolated"
+        "{model}: TIA {tia:.4g} MBq h ± {u:.2g} %, effective half-life {half:.4g} h, {part:.0f} % extrapolated"
     )
     return text.format(
         model=fit.model,
         tia=fit.tia_mbq_h,
-        u=fit.u_tia_mbq_h,
+        u=100 * fit.u_tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h else float("nan"),
         half=fit.effective_half_life_h,
         part=100 * fit.extrapolated_fraction,
     )

@@ -93,10 +93,14 @@ def load_registered(case: Case, registered: RegisteredStudy, raw_units: dict[str
             "study": exchange.study_record(study),
         },
     )
+    # A measure that no moved scan has (no registration was asked for) would be a column of blanks.
+    moved = [quality for quality in registered.quality if quality.get("method") != "reference"]
     columns = [
-        tables.Column(name, [_number(quality.get(name)) for quality in registered.quality], unit)
+        tables.Column(
+            name.replace("_", " "), [_number(quality.get(name)) for quality in registered.quality], unit
+        )
         for name, unit in _QUALITY_COLUMNS
-        if any(quality.get(name) is not None for quality in registered.quality)
+        if any(quality.get(name) is not None for quality in moved or registered.quality)
     ]
     case.set(roles.QUALITY, tables.table_from(columns, "Registration quality", case.get(roles.QUALITY)))
     yield "quality"

@@ -90,6 +90,11 @@ def with_edit(
     return changed, _findings(result, edit, used, time_h)
 
 
+def corrections_of(study) -> tuple:
+    """Return the corrections of all time points, as the uncertainty budget of a run takes them."""
+    return tuple(correction for acquisition in study.acquisitions for correction in acquisition.corrections)
+
+
 def _findings(result, edit: CurveEdit, used, time_h) -> tuple[Finding, ...]:
     findings = []
     field = f"voi[{result.name}].curve"

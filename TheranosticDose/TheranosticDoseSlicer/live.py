@@ -41,6 +41,7 @@ class _Kept:
     box: tuple[slice, slice, slice]
     measured_key: tuple = ()
     measured: VoiResult | None = None
+    fitted_with: str = ""
     curve_key: tuple = ()
     result: VoiResult | None = None
 
@@ -155,13 +156,17 @@ class Live:
         from TheranosticDoseLib.workflow import steps
 
         settings = self.settings
-        quantification = json.dumps(settings.quantification.to_dict(), sort_keys=True)
-        relative_u = settings.fit.relative_uncertainty
+        values = settings.to_dict()
+        for other in ("registration", "engine_settings", "tia_map", "compare"):
+            values.pop(other, None)
+        # The fit is done again where only its model changed; measuring takes longer.
+        values["fit"] = settings.fit.relative_uncertainty
+        measuring = json.dumps(values, sort_keys=True, default=str)
         joint = settings.quantification.recovery == "gtm"
         shared = tuple(kept.mask_key for kept in self._kept.values()) if joint else ()
         outdated = []
         for kept in self._kept.values():
-            key = (kept.mask_key, quantification, relative_u, shared)
+            key = (kept.mask_key, measuring, shared)
             if kept.measured_key != key:
                 kept.measured_key, kept.measured = key, None
                 outdated.append(kept)
@@ -169,7 +174,7 @@ class Live:
         for group in groups:
             vois = tuple(kept.voi for kept in group)
             for kept, measured in zip(group, self._results(steps, registered, vois, anatomy), strict=True):
-                kept.measured = measured
+                kept.measured, kept.fitted_with = measured, repr(settings.fit)
             yield "activities"
 
     def _results(self, steps, registered, vois, anatomy):
@@ -188,16 +193,26 @@ class Live:
         key = (kept.measured_key, repr(edit), repr(self.settings.fit))
         if kept.curve_key == key:
             return False
-        kept.curve_key, kept.result = key, self._fitted(kept.measured, edit, registered)
+        kept.curve_key, kept.result = key, self._fitted(kept.measured, edit, registered, kept.fitted_with)
         return True
 
-    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered) -> VoiResult:
+    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered, fitted_with: str) -> VoiResult:
         from TheranosticDoseLib.nuclides import nuclide
+        from TheranosticDoseLib.workflow import steps
 
         half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
         try:
-            if edit.empty:
+            if edit.empty and fitted_with == repr(self.settings.fit):
                 return measured
+            if edit.empty:
+                fit = steps.fit_voi(
+                    registered.study.time_h,
+                    measured.activity_mbq,
+                    measured.u_activity_mbq,
+                    half_life_h,
+                    self.settings.fit,
+                )
+                return dataclasses.replace(measured, fit=fit)
             return edits.with_edit(measured, edit, registered.study.time_h, half_life_h, self.settings)[0]
         except TheranosticDoseError as error:
             # One curve that cannot be fitted must not take the others with it.
@@ -209,11 +224,12 @@ class Live:
         if self._dose is None:
             self._dose = LiveDose(self.case, self.anatomy())
             yield "doses read"
+        corrections = edits.corrections_of(self.registered().study)
         boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
         yield from self._dose.update(self.results, boxes, changed, self.settings)
         for kept in self._kept.values():
             if set(kept.result.dvh) != set(self._dose.doses) or self._dose.touches(kept.box):
-                kept.result = self._dose.evaluated(kept.result, kept.box)
+                kept.result = self._dose.evaluated(kept.result, kept.box, corrections, self.settings)
                 yield kept.result.name
         self._dose.changed = []
 

@@ -92,8 +92,8 @@ class LiveDose:
         images.set_image(node, image)
         yield f"{engine} shown"
 
-    def evaluated(self, result: VoiResult, box: Box) -> VoiResult:
-        """Return a VOI's result with its histograms, BED and EQD2."""
+    def evaluated(self, result: VoiResult, box: Box, corrections: tuple, settings: RunSettings) -> VoiResult:
+        """Return a VOI's result with its histograms, uncertainty, BED and EQD2."""
         from TheranosticDoseLib.workflow import steps
 
         small = dataclasses.replace(result.voi, weights=cropped(result.voi.weights, box))
@@ -105,7 +105,7 @@ class LiveDose:
             )
             for engine, dose in self.doses.items()
         }
-        evaluated = steps.with_dose(dataclasses.replace(result, voi=small), doses)
+        evaluated = steps.with_dose(dataclasses.replace(result, voi=small), doses, corrections, settings)
         return dataclasses.replace(evaluated, voi=result.voi)
 
     def touches(self, box: Box) -> bool:

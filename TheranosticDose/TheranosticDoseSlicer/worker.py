@@ -172,7 +172,7 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     from TheranosticDoseLib.workflow import Results, steps
     from TheranosticDoseLib.workflow.run import _compared, _engine_findings, _fit_findings, _unique
 
-    from TheranosticDoseSlicer import exchange, exchange_results
+    from TheranosticDoseSlicer import edits, exchange, exchange_results
 
     settings = _settings(request)
     registered = exchange_results.read_registered(folder)
@@ -186,7 +186,8 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     if again:
         doses |= steps.doses(tia, anatomy, nuclide, again, settings, part_of(progress, 0.0, 0.2))
     progress(0.2, "Dose-volume histograms")
-    results = tuple(steps.with_dose(result, doses) for result in results)
+    corrections = edits.corrections_of(registered.study)
+    results = tuple(steps.with_dose(result, doses, corrections, settings) for result in results)
     vois = tuple(result.voi for result in results)
     given = tuple(Finding(**values) for values in request.get("findings", ()))
     whole = Results(
