@@ -8,8 +8,8 @@ from pydicom import dcmread
 from TheranosticDoseLib.dicom_io import Overrides, inspect_path, load_study
 from TheranosticDoseLib.dicom_io.journal import Journal
 from TheranosticDoseLib.dicom_io.load import read_ct
+from TheranosticDoseLib.dicom_io.pixels import stored_pixels
 from TheranosticDoseLib.dicom_io.scan import Header, find_objects
-from TheranosticDoseLib.dicom_io.volume import stored_pixels
 from TheranosticDoseLib.geometry import array_of
 
 pytestmark = pytest.mark.realdata

@@ -11,6 +11,13 @@ _WHERE = {
     "Inspection": "doctor",
     "Overrides": "overrides",
     "AcquisitionOverrides": "overrides",
+    "export_dicom": "out_export",
+    "ExportSettings": "out_export",
+    "read_rtdose": "out_dose",
+    "read_parametric_map": "out_parametric",
+    "read_spatial_registration": "out_registration",
+    "read_sr": "out_report",
+    "Measurement": "out_report",
 }
 
 __all__ = list(_WHERE)

@@ -124,8 +124,9 @@ def read_rtdose(path: Path) -> sitk.Image:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    from TheranosticDoseLib.dicom_io.pixels import stored_pixels
     from TheranosticDoseLib.dicom_io.scan import Header, number_of, numbers_of, quiet_pydicom, value_of
-    from TheranosticDoseLib.dicom_io.volume import Stack, plane_of, stored_pixels
+    from TheranosticDoseLib.dicom_io.volume import Stack, plane_of
 
     path = Path(path)
     with quiet_pydicom():
