@@ -113,6 +113,20 @@ def posterior(
     return Posterior(latent, height * scale, np.sqrt(variance) * scale, _normalized(log_weight), decay_per_h)
 
 
+def shape_doubt(
+    time_h: np.ndarray, activity: np.ndarray, uncertainty: np.ndarray, decay_per_h: float, tia: float
+) -> float:
+    """Return the distance of a fitted TIA from the average over the wide population of shapes.
+
+    A sum of exponentials chosen for few points is too simple for what is between and before them, and its
+    covariance does not know it. 0 where the points lie outside the population (an uptake of days).
+    """
+    from TheranosticDoseLib.time_activity.population import population
+
+    found = posterior(time_h, activity, uncertainty, decay_per_h, population("generic"), draws=1500)
+    return abs(found.tia()[0] - tia) if found.effective_size >= 50 else 0.0
+
+
 def _log_likelihood(latent, time_h, y, w, decay_per_h):
     """Return the logarithm of the likelihood with the height integrated, the height and its variance (n,)."""
     values = shape(latent, time_h, decay_per_h)

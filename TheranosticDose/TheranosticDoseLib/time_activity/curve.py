@@ -70,7 +70,8 @@ class CurveFit:
     covariance : ndarray (P, P)
         Of ``amplitude_i`` (MBq) and the logarithms of the rate steps, see ``models``.
     tia_mbq_h, u_tia_mbq_h : float
-        Time-integrated activity from 0 to infinity and its uncertainty (k=1).
+        Time-integrated activity from 0 to infinity and its uncertainty (k=1): covariance of the fit, doubt
+        between the averaged models and, for ``auto`` and ``average``, about the shape (``shape_doubt``).
     aicc : float
         Of ``model``.
     candidates : list of dict
@@ -274,6 +275,11 @@ def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
     tia = float(weights @ integrals[:, 0])
     variance = weights @ (integrals[:, 1] ** 2 + (integrals[:, 0] - tia) ** 2)
     u_tia = float(np.sqrt(variance))
+    if settings.model in ("auto", "average") and len(points.time_h) > 1:
+        from TheranosticDoseLib.time_activity.bayes import shape_doubt
+
+        doubt = shape_doubt(points.time_h, points.activity, points.uncertainty, best.decay_per_h, tia)
+        u_tia = float(np.hypot(u_tia, doubt))
     fit = CurveFit(
         model=best.model.name,
         parameters=best.parameters(),

@@ -10,7 +10,7 @@ import numpy as np
 
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.progress import Progress, report
-from TheranosticDoseLib.time_activity.bayes import posterior
+from TheranosticDoseLib.time_activity.bayes import posterior, shape_doubt
 from TheranosticDoseLib.time_activity.curve import slowest_rate_per_h
 from TheranosticDoseLib.time_activity.fewer import SINGLE_TIME_METHODS, method_rate
 from TheranosticDoseLib.time_activity.models import MODEL
@@ -166,7 +166,10 @@ def estimate(
         ratio = shape(reference, time_h[-1:], decay)[:, 0] * factor / area(reference, decay)
         tia = activity[:, -1] * factor
         return tia, tia * np.hypot(relative_u, np.sqrt(np.mean((ratio - 1) ** 2)))
-    return fit_many(time_h, activity, u, half_life_h, FitSettings(model=method))[:2]
+    tia, u_tia = fit_many(time_h, activity, u, half_life_h, FitSettings(model=method))[:2]
+    rows = zip(activity, u, tia, strict=True)
+    doubt = [shape_doubt(time_h, y, s, decay, value) for y, s, value in rows]
+    return tia, np.hypot(u_tia, doubt)
 
 
 def fit_many(
@@ -177,6 +180,8 @@ def fit_many(
     settings: FitSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """Fit N curves on the same times with selection or averaging, as ``fit_curve`` does for one.
+
+    The uncertainty is that of the fit and between the models, without ``shape_doubt``.
 
     Returns
     -------
