@@ -250,6 +250,24 @@ def test_one_folder_per_case(scene) -> None:
     assert tree.GetItemParent(parent) == folder
 
 
+def test_segments_that_share_a_labelmap_are_told_apart(scene) -> None:
+    """A saved segmentation comes back with one labelmap of several labels."""
+    node = segments.new_segmentation("VOIs")
+    places = {"A": ((2, 2, 2), (6, 8, 9)), "B": ((7, 2, 2), (12, 20, 9)), "C": ((2, 9, 12), (6, 20, 30))}
+    for name, (low, high) in places.items():
+        segments.set_segment(node, name, mask(low, high))
+    before = {segment.name: segment.digest for segment in segments.read_segments(node)[0]}
+    node.GetSegmentation().CollapseBinaryLabelmaps(True)
+    assert node.GetSegmentation().GetNumberOfLayers() == 1
+    found = segments.read_segments(node)[0]
+    assert {segment.name: segment.digest for segment in found} == before
+    for segment in found:
+        assert same(segment.mask, mask(*places[segment.name])), segment.name
+    segments.set_segment(node, "B", mask((7, 2, 2), (12, 20, 10)))
+    after = {segment.name: segment.digest for segment in segments.read_segments(node)[0]}
+    assert [name for name in before if before[name] != after[name]] == ["B"]
+
+
 def test_a_saved_scene_comes_back(scene, tmp_path: Path) -> None:
     volume = images.volume_from(image(), "SPECT", "spect_bq_ml")
     sequence = sequences.time_series("Series", [volume], [24.0])

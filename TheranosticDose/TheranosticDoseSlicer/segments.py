@@ -224,9 +224,8 @@ def read_segment(node, segment_id: str) -> Segment | None:
     if segment is None:
         raise InputError(f"The segment {segment_id!r} was removed from {node.GetName()!r}.")
     oriented = slicer.vtkOrientedImageData()
-    slicer.vtkSlicerSegmentationsModuleLogic.GetSegmentBinaryLabelmapRepresentation(
-        node, segment_id, oriented
-    )
+    # Not the segment's own representation: segments of a loaded scene share one labelmap with several labels.
+    node.GetBinaryLabelmapRepresentation(segment_id, oriented)
     array = _array_of(oriented)
     if array is None or not array.any():
         return None
