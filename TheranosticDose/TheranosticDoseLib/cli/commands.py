@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.cli.console import progress_of, say, show_table
-from TheranosticDoseLib.errors import InputError, SettingsError
+from TheranosticDoseLib.errors import CancelledError, EngineUnavailableError, InputError, SettingsError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -107,14 +107,26 @@ def segment(options: argparse.Namespace) -> None:
         from DoseSegmentationLib.backends import segment_files
     except ImportError as error:
         raise InputError(f"Segmentation is not part of this installation: {error}.") from error
+    from DoseSegmentationLib.segmentation import BackendUnavailable, SegmentationCancelled, SegmentationError
+
+    kinds = {SegmentationCancelled: CancelledError, BackendUnavailable: EngineUnavailableError}
     with progress_of(options.progress) as progress:
-        record = segment_files(
-            options.ct, options.spect, options.out, options.backend, options.structure, progress
-        )
-    header = ["structure", "volume, mL", "confidence"]
-    show_table(
-        "Segmentation", header, [[r["name"], f"{r['volume_ml']:.1f}", r["confidence"]] for r in record]
-    )
+        try:
+            records = segment_files(
+                options.ct, options.spect, options.out, options.backend, options.structure, progress
+            )
+        except SegmentationError as error:
+            raise kinds.get(type(error), InputError)(str(error)) from error
+    rows = [
+        [
+            record["name"],
+            f"{record['volume_ml']:.1f}",
+            "-" if record["confidence"] is None else f"{record['confidence']:.2f}",
+            " ".join(record["checks"]),
+        ]
+        for record in records
+    ]
+    show_table("Segmentation", ["structure", "volume, mL", "confidence", "to check"], rows)
 
 
 def validate(options: argparse.Namespace) -> None:
