@@ -1,4 +1,4 @@
-"""Figures of the DICOM loader: the real patient, and contours against analytic areas."""
+"""Figures of DICOM in and out: the real patient, contours against analytic areas, round trips."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     """
     report(progress, 0.0, "Contours")
     found = [_circle(radius) for radius in (2.0, 5.0, 12.0)]
+    found += _round_trips()
     folder = _reference_data() / PATIENT
     if quick or not folder.is_dir():
         return found
@@ -57,6 +58,45 @@ def _circle(radius_px: float) -> Figure:
         worst = max(worst, abs(covered_fraction([polygon], (40, 40)).sum() / exact - 1))
     name = f"RTSTRUCT: area of a circle of radius {radius_px:g} voxels, worst of 50 positions"
     return at_most(name, 100 * worst, 1.0, "%", reference="area of the polygon")
+
+
+def _round_trips() -> list[Figure]:
+    """Return what is lost when results are written as DICOM and read back."""
+    import tempfile
+
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.dicom_io.out_common import Place
+    from TheranosticDoseLib.dicom_io.out_dose import read_rtdose, write_rtdose
+    from TheranosticDoseLib.dicom_io.out_parametric import read_parametric_map, write_parametric_map
+    from TheranosticDoseLib.geometry import array_of
+    from TheranosticDoseLib.study import Acquisition, Administration, Study
+
+    # Five decades, as a dose map of a patient has.
+    values = np.random.default_rng(11).lognormal(0.0, 2.0, (30, 40, 50)).astype(np.float32)
+    image = sitk.GetImageFromArray(values)
+    study = Study(Administration(), (Acquisition("24h", 24.0, image),), patient_id="validation")
+    place = Place(study, "24h")
+    with tempfile.TemporaryDirectory() as folder:
+        dose = array_of(read_rtdose(write_rtdose(image, Path(folder) / "dose.dcm", place)))
+        exact = array_of(
+            read_parametric_map(write_parametric_map(image, Path(folder) / "map.dcm", place, "tia"))[0]
+        )
+    large = values > values.max() / 250
+    detail = f"maximum {values.max():.4g} Gy, {100 * large.mean():.0f} % of the voxels above 1/250 of it"
+    return [
+        at_most(
+            "RTDOSE round trip: voxels above 1/250 of the maximum that change",
+            float(np.count_nonzero(dose[large] != values[large])), 0, "voxels", detail=detail,
+        ),
+        at_most(
+            "RTDOSE round trip: largest change of a voxel, relative to the maximum",
+            float(np.abs(dose.astype(np.float64) - values).max() / values.max()), 3e-10, detail=detail,
+        ),
+        at_most(
+            "Parametric map round trip: voxels that change", float(np.count_nonzero(exact != values)), 0, "voxels"
+        ),
+    ]  # fmt: skip
 
 
 def _patient(folder: Path) -> list[Figure]:
