@@ -92,6 +92,10 @@ class Results:
     timings_s : dict
         Step to wall time.
     settings : RunSettings
+    finished : dict
+        Step to the time (UTC, ISO 8601) at which it was done.
+    request : dict
+        What the files were loaded with: ``overrides`` and ``voi_files`` (name and SHA-256).
     """
 
     study: Study
@@ -105,6 +109,8 @@ class Results:
     findings: tuple[Finding, ...]
     timings_s: dict[str, float]
     settings: RunSettings
+    finished: dict[str, str] = dataclasses.field(default_factory=dict)
+    request: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def voi(self, name: str) -> VoiResult:
         """Return the result of the VOI with this name; ``KeyError`` where there is none."""

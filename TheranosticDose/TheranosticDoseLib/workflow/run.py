@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.errors import InputError, SettingsError
+from TheranosticDoseLib.files import sha256
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.workflow import steps
@@ -28,16 +30,22 @@ DEFAULT_ENGINES = ("vsv_density",)
 
 
 class _Clock:
-    """Wall time of each step."""
+    """Wall time of each step, and when it was done."""
 
     def __init__(self) -> None:
         self.timings_s: dict[str, float] = {}
+        self.finished: dict[str, str] = {}
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
         self.timings_s[name] = self.timings_s.get(name, 0.0) + time.perf_counter() - started
+        self.finished[name] = _now()
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
 
 
 def run(
@@ -85,9 +93,14 @@ def run(
     study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
     for file in voi_files:
         study = dataclasses.replace(study, vois=study.vois + tuple(load_voi_file(file, study)))
-    loaded = time.perf_counter() - started
+    loaded, loaded_at = time.perf_counter() - started, _now()
     results = evaluate(study, settings, engines, part_of(progress, 0.15, 0.9))
-    results = dataclasses.replace(results, timings_s={"load": loaded, **results.timings_s})
+    results = dataclasses.replace(
+        results,
+        timings_s={"load": loaded, **results.timings_s},
+        finished={"load": loaded_at, **results.finished},
+        request=_request(overrides, voi_files),
+    )
     report(progress, 0.9, "Writing the report")
     write_results(results, Path(out), part_of(progress, 0.9, 1.0))
     report(progress, 1.0, "Done")
@@ -138,8 +151,17 @@ def evaluate(
         comparison=comparison,
         findings=_unique((*study.findings, *findings, *_fit_findings(results))),
         timings_s=clock.timings_s,
+        finished=clock.finished,
         settings=settings,
     )
+
+
+def _request(overrides: Overrides | None, voi_files: Sequence[str | Path]) -> dict[str, Any]:
+    """Return what a replay needs beside the folder and the settings."""
+    return {
+        "overrides": overrides.to_dict() if overrides is not None else None,
+        "voi_files": [{"name": Path(file).name, "sha256": sha256(Path(file))} for file in voi_files],
+    }
 
 
 def check_engines(engines: Sequence[str]) -> None:

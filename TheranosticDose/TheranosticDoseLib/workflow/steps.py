@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NOT_SCALED = ("body", "other")
 """Kinds of VOI that do not scale the TIA map: they hold organs of their own recovery."""
+MAP_PASSES = 30
+MAP_TOLERANCE = 2e-3
 
 
 def anatomy_of(registered: RegisteredStudy) -> Anatomy:
@@ -149,38 +151,73 @@ def tia_map(
 ) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Return the map that the dose is computed from, MBq h per mL.
 
-    With ``tia_map="voi"`` the voxel-wise map is scaled within each VOI so that it adds up to the
-    VOI's own time-integrated activity.  A voxel shared by several VOIs takes their mean factor by weight; a
-    voxel partly inside takes that part of the correction.  The factors are a finding, never silent.
+    With ``tia_map="voi"`` the voxel-wise map is scaled until each VOI holds its own time-integrated
+    activity (recovery and curve fit of the VOI).  VOIs share the voxels that their outlines cut, so
+    this is done by iterative proportional fitting: each pass multiplies a voxel by the mean of the
+    factors of the VOIs it belongs to, by weight; what is outside all VOIs stays as measured.
+    Factors and what is left of the differences are a finding, never silent.
     """
     array = np.maximum(np.asarray(array_of(voxels.tia_mbq_h_ml), np.float64), 0.0)
     if settings.tia_map == "voxel":
         return image_like(array, voxels.tia_mbq_h_ml), ()
     volume_ml = voxel_volume_ml(voxels.tia_mbq_h_ml)
-    change, covered = np.zeros_like(array), np.zeros_like(array)
-    factors = {}
-    for result in vois:
-        if result.fit is None or result.voi.kind in NOT_SCALED:
-            continue
-        weights = np.asarray(array_of(result.voi.weights), np.float64)
-        inside = float(np.sum(weights * array)) * volume_ml
-        if inside <= 0:
-            continue
-        factors[result.name] = result.fit.tia_mbq_h / inside
-        change += weights * (factors[result.name] - 1.0)
-        covered += weights
-    scaled = array * (1.0 + change / np.maximum(covered, 1.0))
-    before, after = array.sum() * volume_ml, scaled.sum() * volume_ml
-    finding = Finding(
-        "info",
-        "tia.scaled_to_vois",
-        f"The voxel-wise TIA map was scaled within {len(factors)} VOIs to their own time-integrated activity "
-        f"(recovery and curve fit of the VOI); its total went from {before:.5g} to {after:.5g} MBq h.",
-        value={"factors": factors, "total_before_mbq_h": before, "total_after_mbq_h": after},
-        source="settings: tia_map",
-        remedy="Set tia_map to 'voxel' for the map as measured.",
+    before = float(array.sum()) * volume_ml
+    parts = _parts(vois, array, volume_ml)
+    first, last = {}, {}
+    for _ in range(MAP_PASSES):
+        change, covered = np.zeros_like(array), np.zeros_like(array)
+        for name, box, weights, wanted in parts:
+            last[name] = wanted / (float(np.sum(weights * array[box])) * volume_ml)
+            first.setdefault(name, last[name])
+            change[box] += weights * (last[name] - 1.0)
+            covered[box] += weights
+        if not last or max(abs(factor - 1.0) for factor in last.values()) < MAP_TOLERANCE:
+            break
+        array *= 1.0 + change / np.maximum(covered, 1.0)
+    return image_like(array, voxels.tia_mbq_h_ml), _map_findings(
+        first, last, before, float(array.sum()) * volume_ml
     )
-    return image_like(scaled, voxels.tia_mbq_h_ml), (finding,)
+
+
+def _parts(
+    vois: tuple[VoiResult, ...], array: np.ndarray, volume_ml: float
+) -> list[tuple[str, tuple[slice, ...], np.ndarray, float]]:
+    """Name, bounding box, weights in it and wanted TIA of each VOI that scales the map."""
+    parts = []
+    for result in vois:
+        if result.fit is None or result.fit.tia_mbq_h <= 0 or result.voi.kind in NOT_SCALED:
+            continue
+        weights = np.asarray(array_of(result.voi.weights))
+        hits = [
+            np.flatnonzero(weights.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)
+        ]
+        box = tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits)
+        inside = weights[box].astype(np.float64)
+        if float(np.sum(inside * array[box])) * volume_ml > 0:
+            parts.append((result.name, box, inside, result.fit.tia_mbq_h))
+    return parts
+
+
+def _map_findings(
+    first: dict[str, float], last: dict[str, float], before: float, after: float
+) -> tuple[Finding, ...]:
+    left = {name: factor for name, factor in last.items() if abs(factor - 1.0) > 10 * MAP_TOLERANCE}
+    message = (
+        f"The voxel-wise TIA map was scaled within {len(first)} VOIs to their own time-integrated activity "
+        f"(recovery and curve fit of the VOI); its total went from {before:.5g} to {after:.5g} MBq h."
+    )
+    if left:
+        message += f" VOIs that overlap do not allow it for {', '.join(left)}."
+    return (
+        Finding(
+            "warning" if left else "info",
+            "tia.scaled_to_vois",
+            message,
+            value={"factors": first, "left": left, "total_before_mbq_h": before, "total_after_mbq_h": after},
+            source="settings: tia_map",
+            remedy="Set tia_map to 'voxel' for the map as measured.",
+        ),
+    )
 
 
 def doses(
