@@ -1,7 +1,10 @@
 """GATE 10: what is asked of it, tested on the generated configuration; a real run where it is installed."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +157,29 @@ def test_missing_or_wrong_output_is_refused(tmp_path):
     assert energy.sum() == 24
     with pytest.raises(EngineUnavailableError, match="shape"):
         process.read_output(tmp_path, (4, 3, 2))
+
+
+@pytest.mark.slow
+def test_opengate_accepts_the_simulation(tmp_path, patient):
+    """Built, not run: with this variable opengate is imported without its data and without a download."""
+    if installation.core_folder() is None:
+        pytest.skip("opengate is not installed, so the simulation cannot be built with it")
+    process.write_input(tmp_path, *patient, nuclides.nuclide("Lu-177"), EngineSettings(histories=100))
+    code = (
+        "import sys, child; from pathlib import Path; s = child.build(Path(sys.argv[1])); "
+        "print([x.n for x in s.source_manager.sources.values()], s.physics_manager.user_limits_particles)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "GATEONRTD": "1"},
+        cwd=Path(process.__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "['electron', 'positron']" in done.stdout
 
 
 @pytest.mark.slow

@@ -43,12 +43,12 @@ def build(folder: Path):
     for volume in ("world", "patient"):
         physics.set_production_cut(volume, "all", wanted["cut_mm"] * units.mm)
     physics.set_max_step_size("patient", wanted["max_step_mm"] * units.mm)
-    physics.set_user_limits_particles(["electron", "positron"])
+    physics.user_limits_particles = ["electron", "positron"]
     for number, entry in enumerate(wanted["sources"]):
         source = simulation.add_source("VoxelSource", f"source_{number}")
         source.attached_to = "patient"
         source.image = str(folder / "activity.mhd")
-        source.particle = entry["particle"] if entry["particle"] != "alpha" else "alpha"
+        source.particle = entry["particle"]
         source.direction.type = "iso"
         source.energy.type = "spectrum_discrete"
         source.energy.spectrum_energies = [e * units.keV for e in entry["energies_kev"]]
