@@ -199,6 +199,13 @@ def test_times_in_days_missing_uncertainty_and_zeros_are_findings():
     assert "zero" in messages(zero)
 
 
+def test_a_zero_point_without_width_does_not_stop_the_fit():
+    y = np.array([40.0, 25, 8, 0.0])
+    fit = fit_curve(TIMES, y, 0.05 * y, half_life_h=HALF_LIFE_H)
+    assert np.isfinite(fit.u_tia_mbq_h)
+    assert 0 < fit.tia_mbq_h < 40 * HALF_LIFE_H / np.log(2)
+
+
 def test_one_outlier_is_named():
     times = np.array([4.0, 24, 48, 96, 120, 168])
     y = 50 * np.exp(-np.log(2) / 60 * times)

@@ -101,6 +101,9 @@ def _uncertainty(values, uncertainty, order, settings, findings) -> np.ndarray:
         # A zero point still needs a width: that of a point of 5 % of the largest.
         return np.maximum(relative * np.maximum(values, 0.05 * values.max()), max(floor, 1e-300))
     sigma = np.broadcast_to(np.asarray(uncertainty, float), values.shape)[order]
+    # A relative uncertainty of nothing is nothing; such a point gets that of a small one.
+    least = 0.05 * settings.relative_uncertainty * values.max()
+    sigma = np.where((sigma == 0) & (values == 0), max(least, 1e-300), sigma)
     if not np.all(np.isfinite(sigma)) or np.any(sigma <= 0):
         bad = int(np.flatnonzero(~(np.isfinite(sigma) & (sigma > 0)))[0])
         msg = (

@@ -304,7 +304,9 @@ def finished(fit: CurveFit, points, findings, half_life_h, settings) -> CurveFit
     """Return ``fit`` with residuals, the widened uncertainty of a misfit, and all findings."""
     residuals = (points.activity - fit.predict(points.time_h)[0]) / points.uncertainty
     findings = [*points.findings, *findings, *late_findings(points, half_life_h, settings)]
-    u_tia, misfit = _misfit(fit, points, residuals, half_life_h, settings)
+    from TheranosticDoseLib.time_activity.misfit import widened
+
+    u_tia, misfit = widened(fit, points, residuals, half_life_h, settings)
     findings += misfit
     if fit.extrapolated_fraction > settings.max_extrapolated_fraction:
         findings.append(
@@ -319,55 +321,6 @@ def finished(fit: CurveFit, points, findings, half_life_h, settings) -> CurveFit
     in_order = np.empty_like(residuals)
     in_order[points.order] = residuals
     return replace(fit, residuals=in_order, u_tia_mbq_h=u_tia, findings=tuple(findings))
-
-
-def _misfit(fit, points, residuals, half_life_h, settings) -> tuple[float, list[Finding]]:
-    """Widen the uncertainty where the residuals are larger than the points allow, and say which point."""
-    from scipy.stats import chi2 as chi2_distribution
-
-    freedom = len(residuals) - len(fit.covariance)
-    chi2 = float(np.sum(residuals**2))
-    # A bound (decay no slower than physical) can leave residuals without a degree of freedom.
-    if chi2_distribution.sf(chi2, max(freedom, 1)) >= MISFIT_P or fit.u_tia_mbq_h == 0:
-        return fit.u_tia_mbq_h, []
-    factor = float(np.sqrt(chi2 / max(freedom, 1)))
-    text = (
-        f"The fit misses the points by more than their uncertainty (chi2 {chi2:.3g}, {max(freedom, 0)} degrees "
-        f"of freedom); the uncertainty of the TIA was widened {factor:.2g} times."
-    )
-    outlier = _outlier(points, half_life_h, settings)
-    if outlier is not None:
-        text += f" The point at {outlier:g} h alone does not fit the others."
-    remedy = "Check that point, the uncertainties given and the model."
-    finding = Finding(
-        "warning", "time_activity.misfit", text, outlier if outlier is not None else chi2, "", remedy
-    )
-    return fit.u_tia_mbq_h * factor, [finding]
-
-
-def _outlier(points: Points, half_life_h: float, settings: FitSettings) -> float | None:
-    """Return the time of the one point without which the rest fits well, if there is exactly such a one."""
-    from scipy.stats import chi2 as chi2_distribution
-
-    n = len(points.time_h)
-    if n < 4:
-        return None
-    names = [m for m in settings.candidates if m != "physical" and MODEL[m].n_parameters <= n - 2]
-    found = []
-    for i in range(n):
-        keep = np.arange(n) != i
-        rest = Points(
-            points.time_h[keep], points.activity[keep], points.uncertainty[keep], np.arange(n - 1), ()
-        )
-        fits = [fit_model(name, rest, half_life_h, settings) for name in names]
-        probability = max(
-            (chi2_distribution.sf(f.chi2, n - 1 - f.model.n_parameters) for f in fits), default=0.0
-        )
-        found.append(probability)
-    order = np.argsort(found)
-    if found[order[-1]] > 0.1 and found[order[-2]] < MISFIT_P:
-        return float(points.time_h[order[-1]])
-    return None
 
 
 def _candidate(component: Component) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def _against_resampling(samples: int) -> Figure:
     )
     drawn = resample(fit, budget, half_life_h=HALF_LIFE_H, settings=settings, samples=samples)
     difference = 100 * abs(drawn.relative_u_dose / budget.relative_u_dose - 1)
-    detail = f"{100 * budget.relative_u_dose:.2f} % analytic, {100 * drawn.relative_u_dose:.2f} % resampled ({samples})"
+    analytic, resampled = 100 * budget.relative_u_dose, 100 * drawn.relative_u_dose
+    detail = f"{analytic:.2f} % analytic, {resampled:.2f} % resampled ({samples} times)"
     return at_most(
         "Analytic uncertainty of the dose against Monte Carlo resampling", difference, 15, "%", detail=detail
     )
