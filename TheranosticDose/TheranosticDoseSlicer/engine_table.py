@@ -67,8 +67,8 @@ def write(case: Case) -> None:
         rows.append(
             (
                 title(engine),
-                float(record.get("seconds") or 0.0),
-                100 * absorbed if absorbed is not None else float("nan"),
+                float(f"{float(record.get('seconds') or 0.0):.2g}"),
+                round(100 * absorbed, 1) if absorbed is not None else float("nan"),
                 str(record.get("histories") or ""),
                 str(record.get("device") or "CPU"),
                 str(record.get("version") or ""),

@@ -40,7 +40,7 @@ def requirements_of(step: str) -> list[str]:
 
 def missing(step: str) -> list[str]:
     """Return the requirements of a step that are not installed."""
-    return [text for text in requirements_of(step) if importlib.util.find_spec(_module(text)) is None]
+    return [text for text in requirements_of(step) if importlib.util.find_spec(_name(text)) is None]
 
 
 def ensure(step: str) -> bool:
@@ -56,16 +56,29 @@ def ensure(step: str) -> bool:
         return True
     import slicer
 
-    try:
-        packaging = importlib.import_module("slicer.packaging")
-    except ImportError:
+    packaging = _slicer_packaging()
+    if packaging is None:
         return _ensure_with_pip(slicer, wanted)
+    known = packaging.load_requirements(requirements_file())
+    names = [_name(text) for text in wanted]
     try:
-        packaging.pip_ensure(packaging.load_requirements(requirements_file()), requester=REQUESTER)
+        packaging.pip_ensure([item for item in known if item.name in names], requester=REQUESTER)
     except (RuntimeError, OSError) as error:
+        if "declined" in str(error):
+            return False
         logging.warning("Installation failed: %s", error)
         raise EngineUnavailableError(_how(wanted, error)) from error
     return not missing(step)
+
+
+def _slicer_packaging():
+    """Return Slicer's own module for packages (5.11 and later); ``None`` where there is none."""
+    for name in ("slicer.packaging", "slicer.pydeps"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
 
 
 def _ensure_with_pip(slicer, wanted: list[str]) -> bool:
@@ -99,8 +112,9 @@ def _how(wanted: list[str], error: Exception) -> str:
     )
 
 
-def _module(requirement: str) -> str:
+def _name(requirement: str) -> str:
+    """Return the name in a requirement such as ``numba>=0.60``."""
     name = requirement
     for mark in "<>=!~[; ":
         name = name.split(mark)[0]
-    return {"pylibjpeg-libjpeg": "libjpeg", "pylibjpeg-openjpeg": "openjpeg"}.get(name.strip(), name.strip())
+    return name.strip()

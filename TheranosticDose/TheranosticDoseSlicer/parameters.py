@@ -24,6 +24,7 @@ SETTING_OF_PARAMETER = {
     "fitMethod": ("fit", "method"),
     "tiaMap": (None, "tia_map"),
 }
+BEST_FIRST = ("gate", "mc", "vsv_density", "vsv", "cnn", "led")
 ZERO_IS_UNKNOWN = ("spectFwhmMm", "cameraFactorCpsPerMbq")
 
 
@@ -49,8 +50,8 @@ def run_settings(parameters) -> RunSettings:
 
 
 def chosen_engines(parameters) -> list[str]:
-    """Return the engines that are ticked, in their order."""
-    return [engine for engine, field in choices.ENGINES.items() if getattr(parameters, field)]
+    """Return the engines that are ticked, the most complete physics first: BED is of the first one."""
+    return [engine for engine in BEST_FIRST if getattr(parameters, choices.ENGINES[engine])]
 
 
 def levels_gy(text: str) -> list[float]:

@@ -1,0 +1,133 @@
+"""Packages on demand, sample data and the DICOM plugin."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+
+import pytest
+
+
+def test_nothing_is_asked_for_when_everything_is_there(slicer_app) -> None:
+    from gui.standin.own import packaging
+    from TheranosticDoseSlicer import install
+
+    assert install.requirements_of("vsv")
+    assert install.missing("led") == []
+    assert install.ensure("led")
+    assert packaging.requests == []
+
+
+def test_a_missing_package_goes_through_slicer_packaging(slicer_app, monkeypatch) -> None:
+    from gui.standin.own import packaging
+    from TheranosticDoseSlicer import install
+
+    monkeypatch.setattr(install, "missing", lambda step: ["numba>=0.60"])
+    monkeypatch.setattr(packaging, "pip_check", lambda given: False)
+    install.ensure("vsv")
+    assert packaging.requests == [("TheranosticDose", ["numba>=0.60"])]
+
+
+def test_who_declines_is_not_told_about_an_error(slicer_app, user, monkeypatch) -> None:
+    from gui.standin.own import packaging
+    from TheranosticDoseSlicer import install
+
+    monkeypatch.setattr(install, "missing", lambda step: ["numba>=0.60"])
+    monkeypatch.setattr(packaging, "pip_check", lambda given: False)
+    user.answers = [False]
+    assert install.ensure("vsv") is False
+    assert packaging.requests == []
+
+
+def test_an_older_slicer_asks_and_then_installs(slicer_app, user, monkeypatch) -> None:
+    import slicer
+    from TheranosticDoseSlicer import install
+
+    installed = []
+    monkeypatch.setattr(install, "missing", lambda step: [] if installed else ["numba>=0.60"])
+    monkeypatch.setattr(install, "_slicer_packaging", lambda: None)
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append, raising=False)
+    user.answers = [False]
+    assert install.ensure("vsv") is False
+    assert installed == []
+    user.answers = [True]
+    install.ensure("vsv")
+    assert installed == [["numba>=0.60"]]
+
+
+def test_torch_is_left_to_the_pytorch_extension(slicer_app, monkeypatch) -> None:
+    from TheranosticDoseLib.errors import EngineUnavailableError
+    from TheranosticDoseSlicer import install
+
+    monkeypatch.setattr(install, "missing", lambda step: ["torch"])
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(EngineUnavailableError, match="PyTorch extension"):
+        install.ensure("cnn")
+
+
+def test_sample_data_are_registered_and_nothing_is_downloaded(slicer_app, monkeypatch, checkout) -> None:
+    from TheranosticDoseSlicer import sample_data
+
+    registered = []
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **values: registered.append(values))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    icons = checkout / "TheranosticDose" / "Resources" / "Icons"
+    sample_data.register(icons)
+    assert [source["sampleName"] for source in registered] == [
+        source["sampleName"] for source in sample_data.SOURCES
+    ]
+    for source in registered:
+        assert (icons / source["thumbnailFileName"]).is_file()
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    registered[1]["customDownloader"](None)
+    assert opened == ["https://doi.org/10.7302/0n8e-rz46"]
+
+
+@pytest.fixture
+def plugin(slicer_app, monkeypatch):
+    """The DICOM plugin, with a database of ``{file: modality}``."""
+    import slicer
+
+    class Loadable:
+        files, name, tooltip, selected, confidence = [], "", "", False, 0.0
+
+    class Plugin:
+        def __init__(self):
+            self.tags = {}
+
+    library = types.SimpleNamespace(DICOMLoadable=Loadable, DICOMPlugin=Plugin)
+    monkeypatch.setitem(sys.modules, "DICOMLib", library)
+    monkeypatch.delitem(sys.modules, "TheranosticDoseDICOMPlugin", raising=False)
+    module = importlib.import_module("TheranosticDoseDICOMPlugin")
+    modality = {}
+    database = types.SimpleNamespace(fileValue=lambda file, tag: modality[file])
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    yield module.TheranosticDoseDICOMPluginClass(), modality
+    sys.modules.pop("TheranosticDoseDICOMPlugin", None)
+
+
+def test_the_plugin_offers_spect_with_its_ct_and_nothing_else(plugin) -> None:
+    reader, modality = plugin
+    modality.update({"a": "NM", "b": "CT", "c": "RTSTRUCT", "d": "MR"})
+    [offered] = reader.examineForImport([["a"], ["b"], ["c"], ["d"]])
+    assert offered.files == ["a", "b", "c"]
+    assert offered.selected
+    assert reader.examineForImport([["b"], ["d"]]) == []
+    [alone] = reader.examineForImport([["a"]])
+    assert not alone.selected
+    assert alone.confidence < 0.5
+
+
+def test_a_study_that_cannot_be_read_leaves_no_case(plugin, user, tmp_path) -> None:
+    from TheranosticDoseSlicer.case import cases
+
+    reader, modality = plugin
+    file = tmp_path / "a.dcm"
+    file.write_bytes(b"not DICOM")
+    modality[str(file)] = "NM"
+    [offered] = reader.examineForImport([[str(file)]])
+    assert reader.load(offered) is False
+    assert len(user.texts("error")) == 1
+    assert cases() == []
