@@ -59,7 +59,7 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
             lambda: patient_time(folder, scale),
         ]
     if spheres is not None:
-        parts.append(lambda: sphere_s_values(spheres, scale))
+        parts += [lambda: sphere_s_values(spheres, scale), lambda: mird_17(spheres, scale)]
     found: list[Figure] = []
     for number, part in enumerate(parts):
         report(part_of(progress, 0.0, 1.0), number / len(parts), "Monte Carlo: figures")
@@ -356,6 +356,35 @@ def sphere_s_values(folder: Path, scale: float) -> list[Figure]:
         source = "Olguin 2020, via PyTheranostics"
         name = f"Sphere of {wanted:g} g in soft tissue"
         found.append(at_most(name, abs(percent), 2.0, "%", reference=source, detail=detail))
+    return found
+
+
+def mird_17(folder: Path, scale: float) -> list[Figure]:
+    """Self voxel of other nuclides in soft tissue against MIRD Pamphlet 17 (two to three digits printed)."""
+    from TheranosticDoseLib.dose.mc import transport
+    from TheranosticDoseLib.nuclides import nuclide
+
+    with (folder / "MIRD17_Bolch1999_voxelS_quoted.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if r["nuclide"] in ("Y-90", "I-131") and r["i"] == "0"]
+    found, shape, density = [], (25, 25, 25), 1.04
+    source = np.zeros(shape)
+    source[12, 12, 12] = 1.0
+    for row in rows:
+        h = float(row["voxel_mm"])
+        energy, _, _ = transport(
+            np.full(shape, density, np.float32),
+            np.full(shape, SOFT, np.uint8),
+            (h,) * 3,
+            source,
+            nuclide(row["nuclide"]),
+            int(1e6 * scale),
+            1,
+        )
+        s_value = MEV_TO_MGY_PER_MBQ_S * energy[12, 12, 12] / (density * (0.1 * h) ** 3)
+        percent = 100 * (s_value / float(row["S_mGy_per_MBq_s"]) - 1)
+        detail = f"{percent:+.2f} %: {s_value:.4g} against {row['S_mGy_per_MBq_s']} mGy/(MBq s)"
+        name = f"S000 of {row['nuclide']}, {h:g} mm soft tissue"
+        found.append(at_most(name, abs(percent), 3.0, "%", reference="MIRD Pamphlet 17", detail=detail))
     return found
 
 

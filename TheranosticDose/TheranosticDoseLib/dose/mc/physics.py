@@ -452,14 +452,13 @@ def photon(random, stack, top, totals, world, tally):
 
 
 @device
-def history(random, stack, totals, world, tally, kind, x, y, z, energy):
+def history(random, stack, totals, world, tally, kind, x, y, z, i, j, k, energy):
     """Transport one emitted particle (isotropic) and all that it sets free."""
     numbers = world.numbers
     weight = numbers[WEIGHT]
     totals[EMITTED] += weight * (MC2 if kind == POSITRON_PROBE else energy)
     top = 0
     if kind == ELECTRON:
-        i, j, k = int(x / numbers[DX]), int(y / numbers[DY]), int(z / numbers[DZ])
         top = local(random, stack, 0, totals, world, tally, x, y, z, i, j, k, energy)
     if kind != ELECTRON or top < 0:
         u, v, w = isotropic(random)
@@ -502,20 +501,23 @@ def emit(random, stack, totals, world, tally, source, number, count, offsets, ac
                 high = middle
     while active < last and cumulative[active] <= wanted:
         active += 1
-    r = (offsets[1] + number * 0.6180339887498949) % 1.0
+    r = offsets[1] + number * 0.6180339887498949
+    r -= math.floor(r)
     line = source.guide[int(r * GUIDE)]
     while probability[line] <= r and line < len(probability) - 1:
         line += 1
     before = probability[line - 1] if line > 0 else 0.0
     energy = source.low[line] + (r - before) / (probability[line] - before) * source.width[line]
-    nz, ny, nx = world.cells.shape
-    cell = source.voxels[active]
-    numbers = world.numbers
+    ny, nx = world.cells.shape[1], world.cells.shape[2]
+    j = source.voxels[active] // nx
+    i = source.voxels[active] - j * nx
+    k = j // ny
+    j -= k * ny
     # A hair inside the voxel, so that rounding cannot move a source point over its face.
-    x = (cell % nx + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DX]
-    y = ((cell // nx) % ny + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DY]
-    z = (cell // (nx * ny) + 1e-9 + (1.0 - 2e-9) * uniform(random)) * numbers[DZ]
-    history(random, stack, totals, world, tally, source.kinds[line], x, y, z, energy)
+    x = (i + 1e-9 + (1.0 - 2e-9) * uniform(random)) * world.numbers[DX]
+    y = (j + 1e-9 + (1.0 - 2e-9) * uniform(random)) * world.numbers[DY]
+    z = (k + 1e-9 + (1.0 - 2e-9) * uniform(random)) * world.numbers[DZ]
+    history(random, stack, totals, world, tally, source.kinds[line], x, y, z, i, j, k, energy)
     return active
 
 

@@ -1,0 +1,27 @@
+"""The benchmark command runs and says what it measured; its numbers belong to the machine."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from TheranosticDoseLib.benchmark import benchmark, benchmark_body
+
+
+def test_body_has_lung_bone_and_activity():
+    density, tissue, spacing, source = benchmark_body(64)
+    assert {0, 1, 2, 3, 4} == set(tissue.ravel().tolist())
+    assert spacing[0] * 64 == pytest.approx(560)
+    assert source[density < 0.1].sum() == 0
+
+
+@pytest.mark.slow
+def test_quick_benchmark(tmp_path):
+    seen = []
+    result = benchmark(tmp_path / "b.json", quick=True, progress=lambda f, m: seen.append(f) or True)
+    assert json.loads((tmp_path / "b.json").read_text())["particles"] == result["particles"]
+    assert set(result["particles"]) == {"decay", "electrons", "photons"}
+    assert all(abs(case["energy_balance"]) < 1e-3 for case in result["grids"].values())
+    assert result["memory_mib"] is None or result["memory_mib"] < 2048
+    assert result["gate"]["available"] or result["gate"]["reason"]
+    assert seen[-1] == 1.0
