@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from TheranosticDoseLib import DISCLAIMER, __version__
-from TheranosticDoseLib.cli import commands
+from TheranosticDoseLib.cli import commands, out_commands
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     _study(table)
     _single_steps(table)
     _quality(table)
+    _audit(table)
+    _cohort(table)
     return top
 
 
@@ -123,3 +125,35 @@ def _quality(table) -> None:
         table, "engines", commands.engines, "which dose engines are installed, and why others are not"
     )
     engines.add_argument("--json", action="store_true")
+
+
+def _audit(table) -> None:
+    replay = _command(
+        table, "replay", out_commands.replay, "compute a result again from its record: what differs"
+    )
+    replay.add_argument("results", type=Path, metavar="RESULTS", help="results.json, or its folder")
+    replay.add_argument("path", type=Path, metavar="PATH", help="the folder that the earlier run was given")
+    replay.add_argument("--out", type=Path, metavar="DIR", help="write the new result folder too")
+    replay.add_argument(
+        "--voi", action="append", type=Path, metavar="FILE", help="VOI files of the earlier run"
+    )
+    diff = _command(table, "diff", out_commands.diff, "two results against each other, number by number")
+    diff.add_argument("a", type=Path, metavar="A", help="results.json, or its folder")
+    diff.add_argument("b", type=Path, metavar="B")
+    for command in (replay, diff):
+        command.add_argument(
+            "--tolerance", type=float, default=0.0, metavar="X", help="relative; smaller differences are none"
+        )
+        command.add_argument("--json", type=Path, metavar="FILE", help="all differences as JSON")
+        command.epilog = "Exit status 0: identical; 1: there are differences. " + DISCLAIMER
+
+
+def _cohort(table) -> None:
+    batch = _command(
+        table, "batch", out_commands.batch, "many patients: resumable, a table and a page at the end"
+    )
+    batch.add_argument("manifest_file", type=Path, metavar="MANIFEST", help="JSON or CSV list of patients")
+    batch.add_argument("--out", type=Path, required=True, metavar="DIR")
+    batch.add_argument("--workers", type=int, metavar="N", help="processes (default: half of the processors)")
+    batch.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    batch.epilog = "Exit status 0: all patients done; 1: at least one failed. " + DISCLAIMER

@@ -8,6 +8,8 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib import DISCLAIMER, __version__
+from TheranosticDoseLib.audit.integrity import sealed
+from TheranosticDoseLib.audit.trail import audit_trail
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.files import plain
 from TheranosticDoseLib.geometry import total_activity_mbq
@@ -71,10 +73,12 @@ def results_document(results: Results) -> dict[str, Any]:
         "findings": [finding.to_dict() for finding in results.findings],
         "timings_s": results.timings_s,
         "settings": {**results.settings.to_dict(), "engines": list(results.doses)},
+        "request": results.request,
+        "audit": audit_trail(results),
     }
     if results.comparison is not None:
         document["comparison"] = results.comparison.to_dict()
-    return plain(document)
+    return sealed(plain(document))
 
 
 def validate_document(document: dict[str, Any]) -> None:

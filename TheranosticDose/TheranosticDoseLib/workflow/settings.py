@@ -32,6 +32,8 @@ class RunSettings(Settings):
         Whether to add the body outline as a VOI where there is none.
     compare : bool
         Whether to compare the engines where there are several.
+    calibration : dict
+        Where the numbers of ``quantification`` came from (``theranostic-dose calibrate``); only recorded.
     """
 
     quantification: QuantificationSettings = dataclasses.field(default_factory=QuantificationSettings)
@@ -43,6 +45,7 @@ class RunSettings(Settings):
     dvh_levels_gy: tuple[float, ...] = (10.0, 20.0, 40.0)
     body_voi: bool = True
     compare: bool = True
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def validate(self) -> None:
         """Check what the steps' own settings do not."""

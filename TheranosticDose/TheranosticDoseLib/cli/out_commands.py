@@ -1,0 +1,75 @@
+"""The commands around a run: check it, compare it, many of them, several cycles, calibration, acceptance."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from TheranosticDoseLib.cli.console import progress_of, say, show_table
+
+if TYPE_CHECKING:
+    from TheranosticDoseLib.audit import Difference
+
+SHOWN = 40
+"""Rows of a comparison on the terminal; the file holds all."""
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Compute a result again from its record; exit status 1 where it differs."""
+    from TheranosticDoseLib.audit import replay as run_replay
+
+    with progress_of(options.progress) as progress:
+        difference = run_replay(
+            options.results, options.path, options.out, options.voi or (), options.tolerance, progress
+        )
+    _show_difference(difference, options)
+
+
+def diff(options: argparse.Namespace) -> None:
+    """Compare two results; exit status 1 where they differ."""
+    from TheranosticDoseLib.audit import diff as compare
+    from TheranosticDoseLib.audit import read_results
+
+    a, b = read_results(options.a), read_results(options.b)
+    _show_difference(compare(a, b, options.tolerance), options)
+
+
+def _show_difference(difference: Difference, options: argparse.Namespace) -> None:
+    from TheranosticDoseLib.files import to_json, write_whole
+
+    if options.json:
+        write_whole(options.json, to_json(difference.to_dict()))
+    if difference.identical:
+        within = f" within {difference.relative_tolerance:g}" if difference.relative_tolerance else ""
+        say(f"Identical{within}: {difference.compared} values compared.")
+        return
+    rows = [
+        [c.path, _short(c.a), _short(c.b), c.kind if c.relative is None else f"{100 * c.relative:+.3g} %"]
+        for c in difference.changes[:SHOWN]
+    ]
+    title = f"{len(difference.changes)} of {difference.compared} values differ"
+    show_table(title, ["value", "A", "B", "difference"], rows)
+    if len(difference.changes) > SHOWN:
+        say(f"{len(difference.changes) - SHOWN} smaller differences are not shown; --json FILE holds all.")
+    for note in difference.notes:
+        say(f"Note: {note}.")
+    raise SystemExit(1)
+
+
+def _short(value: object) -> str:
+    text = f"{value:.7g}" if isinstance(value, float) else "-" if value is None else str(value)
+    return text if len(text) <= 48 else text[:45] + "..."
+
+
+def batch(options: argparse.Namespace) -> None:
+    """Many patients; exit status 1 where one failed."""
+    from TheranosticDoseLib.cohort import batch as run_batch
+
+    with progress_of(options.progress) as progress:
+        result = run_batch(options.manifest_file, options.out, options.workers, options.scheduler, progress)
+    rows = [[p["id"], p["status"], f"{p['seconds']:.1f}", p["message"]] for p in result.patients]
+    show_table(f"{len(rows)} patients in {result.seconds:.0f} s", ["patient", "status", "s", "message"], rows)
+    say(f"Table: {options.out / 'cohort.csv'}")
+    say(f"Page: {options.out / 'cohort.html'}")
+    if result.count("failed"):
+        raise SystemExit(1)
