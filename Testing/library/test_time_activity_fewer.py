@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.errors import EngineUnavailableError, InputError
 from TheranosticDoseLib.time_activity import FitSettings, fit_curve
 from TheranosticDoseLib.time_activity.population import area, population, populations, shape
 from TheranosticDoseLib.time_activity.priors import fit_priors
@@ -134,3 +134,22 @@ def test_a_prior_is_recovered_from_a_cohort(tmp_path):
     assert population(str(file)).mean == pytest.approx(found.mean)
     with pytest.raises(InputError, match="at least 5"):
         fit_priors(cohort[:3], "own/kidney", half_life_h=HALF_LIFE_H)
+
+
+def test_learned_predictor_agrees_with_the_prior_or_says_what_to_install():
+    prior = population(KIDNEY)
+    times = np.array([24.0, 96.0])
+    y = 100 * shape(prior.mean[None], times, DECAY)[0]
+    settings = FitSettings(method="learned", prior=KIDNEY)
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        with pytest.raises(EngineUnavailableError, match="scikit-learn"):
+            fit_curve(times, y, 0.04 * y, half_life_h=HALF_LIFE_H, settings=settings)
+        return
+    fit = fit_curve(times, y, 0.04 * y, half_life_h=HALF_LIFE_H, settings=settings)
+    bayes = fit_curve(
+        times, y, 0.04 * y, half_life_h=HALF_LIFE_H, settings=FitSettings(method="bayes", prior=KIDNEY)
+    )
+    assert fit.tia_mbq_h == pytest.approx(bayes.tia_mbq_h, rel=0.04)
+    assert fit.u_tia_mbq_h == pytest.approx(bayes.u_tia_mbq_h, rel=0.5)

@@ -21,7 +21,7 @@ from TheranosticDoseLib.time_activity.population import (
 from TheranosticDoseLib.time_activity.settings import FitSettings
 
 _NO_PRIOR_SPREAD = 0.15
-SINGLE_TIME_METHODS = ("haenscheid", "madsen", "mean_half_life", "learned")
+SINGLE_TIME_METHODS = ("haenscheid", "madsen", "mean_half_life")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def fit_fewer(points: Points, half_life_h: float, settings: FitSettings) -> Curv
     """
     decay = float(np.log(2) / half_life_h)
     prior = population(settings.prior) if settings.prior else None
-    if settings.method == "bayes":
+    if settings.method in ("bayes", "learned"):
         return _fit_bayes(points, half_life_h, settings, prior)
     if prior is None and settings.method != "haenscheid":
         msg = f"The method {settings.method} needs a population; set prior, for example '177Lu-DOTATATE/kidney'."
@@ -102,10 +102,6 @@ def method_rate(
         rate = float(
             np.mean(np.log(2) / half_lives) if method == "madsen" else np.log(2) / np.mean(half_lives)
         )
-        if method == "learned":
-            from TheranosticDoseLib.time_activity.learned import learned_rate
-
-            rate = learned_rate(prior, time_h, decay_per_h)
     return max(rate, decay_per_h), rate < decay_per_h * (1 - 1e-9)
 
 
@@ -163,6 +159,15 @@ def _fit_bayes(points, half_life_h, settings, prior) -> CurveFit:
         "biological_half_life_slow_h": float(np.exp(mean[3])),
     }
     half_life = component.effective_half_life_h()
+    if settings.method == "learned":
+        from TheranosticDoseLib.time_activity.learned import Learned, learned_tia
+
+        if np.any(points.activity <= 0):
+            raise InputError(
+                "The method learned needs positive activities; use bayes or leave the zero point out."
+            )
+        tia, u_tia = learned_tia(points.time_h, points.activity[None], points.uncertainty[None], decay, prior)
+        component = Learned(component, float(tia[0]), float(u_tia[0]))
     return _result(points, component, parameters, half_life, findings, half_life_h, settings)
 
 

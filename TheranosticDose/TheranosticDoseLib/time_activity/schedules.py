@@ -159,6 +159,10 @@ def estimate(
             for i, (y, s) in enumerate(zip(activity, u, strict=True))
         ]
         return np.array(results)[:, 0], np.array(results)[:, 1]
+    if method == "learned":
+        from TheranosticDoseLib.time_activity.learned import learned_tia
+
+        return learned_tia(time_h, activity, u, decay, prior)
     if method in SINGLE_TIME_METHODS:
         rate = method_rate(method, float(time_h[-1]), prior, decay)[0]
         factor = np.exp(rate * time_h[-1]) / rate
