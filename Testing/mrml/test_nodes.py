@@ -250,6 +250,19 @@ def test_one_folder_per_case(scene) -> None:
     assert tree.GetItemParent(parent) == folder
 
 
+@pytest.mark.parametrize("origin", [0.0, 0.005, 12.345, -3.5, -189.0, 0.025, 1e-12])
+def test_a_fingerprint_does_not_depend_on_rounding(scene, origin: float) -> None:
+    """Text files keep some 15 digits: a place comes back a little beside where it was."""
+    node = segments.new_segmentation("VOIs")
+    found = set()
+    for shift in (-1e-7, 0.0, 1e-7):
+        label = mask()
+        label.SetOrigin((origin + shift, origin - shift, origin))
+        segment_id = segments.set_segment(node, "A", label)
+        found.add(segments.read_segment(node, segment_id).digest)
+    assert len(found) == 1
+
+
 def test_segments_that_share_a_labelmap_are_told_apart(scene) -> None:
     """A saved segmentation comes back with one labelmap of several labels."""
     node = segments.new_segmentation("VOIs")

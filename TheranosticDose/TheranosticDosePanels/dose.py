@@ -36,11 +36,11 @@ class DosePanel(StepPanel):
             return self.missing()
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
-            names = ", ".join(outdated)
-            return _("Out of date, compute again: {names}. The other engines follow at once.").format(
-                names=names
-            )
-        return ""
+            text = _("Out of date, compute again: {names}. The other engines follow at once.")
+            return text.format(names=", ".join(outdated))
+        if self.done():
+            return _("Doses are up to date. Kernel doses follow every edit.")
+        return _("Choose engines and compute.")
 
     def done(self):
         """Whether there are doses and none is out of date."""

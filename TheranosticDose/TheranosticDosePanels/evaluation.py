@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import compare, display
+from TheranosticDoseSlicer import compare, display, results_nodes
 from TheranosticDoseSlicer.parameters import levels_gy
 
 from TheranosticDosePanels.step import StepPanel
@@ -33,6 +33,14 @@ class EvaluationPanel(StepPanel):
         if not self._engines():
             return _("Compute a dose first (step 5).")
         return ""
+
+    def state(self):
+        """Return what is missing, or what BED is of."""
+        if self.missing():
+            return self.missing()
+        return _("BED and EQD2 are of {engine}. Histograms show the visible segments.").format(
+            engine=self._engines()[0]
+        )
 
     def _engines(self):
         case = self.controller.case
@@ -84,7 +92,8 @@ class EvaluationPanel(StepPanel):
             compare.isodoses(self.controller.case, engine, levels)
 
     def onShowDvh(self, _checked=None):
-        """Show the plot of the histograms in the layout."""
+        """Show the plot of the histograms of the visible segments in the layout."""
+        results_nodes.write_dvh(self.controller.case, self.controller.live.results, self._engines())
         chart = self.controller.case.get(roles.DVH_CHART)
         if chart is not None:
             slicer.modules.plots.logic().ShowChartInLayout(chart)

@@ -40,7 +40,7 @@ class ExportPanel(StepPanel):
         if self.missing():
             return self.missing()
         written = self.controller.case.record("exported")
-        return _("Written to {folder}.").format(folder=written) if written else ""
+        return _("Written to {folder}.").format(folder=written) if written else _("Ready to write.")
 
     def done(self):
         """Whether a report was written."""

@@ -43,7 +43,12 @@ class KineticsPanel(StepPanel):
         changed = [name for name, edit in self._edits().items() if not edits.CurveEdit.from_dict(edit).empty]
         if changed:
             return _("Changed by hand: {names}.").format(names=", ".join(sorted(changed)))
-        return ""
+        number = len(self.controller.live.results) if self.controller.live is not None else 0
+        return (
+            _("Curves of {number} VOIs.").format(number=number)
+            if number
+            else _("The curves are being fitted.")
+        )
 
     def _edits(self):
         return self.controller.case.record(EDITS, {})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.workflow import VoiResult
 
 DVH_POINTS = 200
+LONGEST_LEGEND = 16
 TIME, ACTIVITY, U, USE = "time (h)", "activity (MBq)", "u (MBq)", "use"
 _ENGINE_STYLE = (False, True)
 
@@ -45,22 +46,23 @@ def write_results(case: Case, results: tuple[VoiResult, ...], doses: dict[str, A
         ]
     case.set(roles.VOIS, tables.table_from(columns, "Results", case.get(roles.VOIS)))
     if doses:
-        _write_dvh(case, results, list(doses))
+        write_dvh(case, results, list(doses))
 
 
-def _write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) -> None:
+def write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) -> None:
+    """Write the histograms of all VOIs as a table, and the chart of those whose segment is shown."""
     highest = max((dvh.max_gy for r in results for dvh in r.dvh.values()), default=0.0) or 1.0
     dose_gy = np.linspace(0.0, highest, DVH_POINTS)
     columns = [Column("dose (Gy)", dose_gy.tolist(), "Gy")]
     series = []
-    colors = _colors(case)
+    colors, shown = _colors(case), _shown(case)
     for result in results:
         for number, engine in enumerate(engines):
             if engine not in result.dvh:
                 continue
             name = f"{result.name} {engine}"
             columns.append(Column(name, volume_percent(result.dvh[engine], dose_gy).tolist(), "%"))
-            if result.voi.kind != "body":
+            if result.name in shown:
                 series.append((name, colors.get(result.name, (0.2, 0.2, 0.2)), number > 0))
     table = tables.table_from(columns, "DVH", case.get(roles.DVH))
     case.set(roles.DVH, table)
@@ -74,6 +76,7 @@ def _write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) -
         "volume (%)",
         case.get(roles.DVH_CHART),
     )
+    chart.SetLegendVisibility(len(series) <= LONGEST_LEGEND)
     case.set(roles.DVH_CHART, chart)
 
 
@@ -152,6 +155,19 @@ def _colors(case: Case) -> dict[str, tuple[float, float, float]]:
         segment = segmentation.GetSegment(segment_id)
         found[segment.GetName()] = tuple(segment.GetColor())
     return found
+
+
+def _shown(case: Case) -> set[str]:
+    """Return the names of the segments that are visible in the views."""
+    node = case.get(roles.SEGMENTATION)
+    if node is None:
+        return set()
+    display = node.GetDisplayNode()
+    return {
+        node.GetSegmentation().GetSegment(segment_id).GetName()
+        for segment_id in segments.segment_ids(node)
+        if display is None or display.GetSegmentVisibility(segment_id)
+    }
 
 
 def _of(fit, name: str) -> float:

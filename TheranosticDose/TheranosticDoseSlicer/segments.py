@@ -288,5 +288,8 @@ def _digest(array: np.ndarray, image) -> str:
     low, high = inside.min(axis=0), inside.max(axis=0)
     box = np.ascontiguousarray(array[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
     origin = image.TransformIndexToPhysicalPoint([int(v) for v in low[::-1]])
-    text = f"{box.shape} {np.round(origin, 2)} {np.round(image.GetSpacing(), 4)}"
+    # Steps of 0.05 mm that begin at an odd place: round numbers, which are usual, do not lie at an edge of them.
+    place = np.floor(np.array(origin) / 0.05 + 0.3719).astype(int).tolist()
+    spacing = np.floor(np.array(image.GetSpacing()) / 0.001 + 0.3719).astype(int).tolist()
+    text = f"{box.shape} {place} {spacing}"
     return hashlib.sha256(text.encode() + np.packbits(box).tobytes()).hexdigest()[:16]

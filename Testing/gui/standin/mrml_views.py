@@ -136,7 +136,7 @@ def _draw_series(axes, series):
     x = range(len(y)) if x is None else x
     line = series.GetLineStyle() != series.LineStyleNone and series.GetPlotType() != series.PlotTypeBar
     marker = series.GetMarkerStyle() != series.MarkerStyleNone
-    axes.plot(x, y, "-" if line else "", marker="o" if marker else None, color=series.GetColor(),
+    axes.plot(x, y, "-" if line else " ", marker="o" if marker else None, color=series.GetColor(),
               label=series.GetName(), markersize=4)  # fmt: skip
 
 
