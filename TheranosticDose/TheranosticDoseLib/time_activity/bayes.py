@@ -38,15 +38,17 @@ class Posterior:
         return self._moments(shape(self.latent, time_h, self.decay_per_h))
 
     def tia(self, start_h: float = 0.0) -> tuple[float, float]:
-        """Return the integral from ``start_h`` to infinity (geometric mean) and its uncertainty.
+        """Return the integral from ``start_h`` to infinity (median) and its uncertainty.
 
         The posterior of a late single scan is skewed; its mean would lie far above most patients.
         """
         values = self.height * area(self.latent, self.decay_per_h, start_h)
         logs = np.log(np.maximum(values, 1e-300))
+        order = np.argsort(logs)
+        median = float(np.interp(0.5, np.cumsum(self.probability[order]), logs[order]))
         mean = float(self.probability @ logs)
         variance = self.probability @ ((logs - mean) ** 2 + (self.u_height / self.height) ** 2)
-        return float(np.exp(mean)), float(np.exp(mean) * np.sqrt(variance))
+        return float(np.exp(median)), float(np.exp(median) * np.sqrt(variance))
 
     def samples(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return draws (n,) of the TIA."""
