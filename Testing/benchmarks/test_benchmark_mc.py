@@ -25,3 +25,13 @@ def test_quick_benchmark(tmp_path):
     assert result["memory_mib"] is None or result["memory_mib"] < 2048
     assert result["gate"]["available"] or result["gate"]["reason"]
     assert seen[-1] == 1.0
+
+
+@pytest.mark.slow
+def test_validation_without_reference_data(tmp_path, monkeypatch):
+    from TheranosticDoseLib.validation import monte_carlo
+
+    monkeypatch.setenv("THERANOSTIC_REFERENCE_DATA", str(tmp_path / "absent"))
+    found = monte_carlo.figures(tmp_path, quick=True)
+    assert any("left out" in figure.detail for figure in found)
+    assert any(figure.name.startswith("Energy balance") and figure.passed for figure in found)

@@ -23,7 +23,7 @@ def test_electron_voxels(reference_data):
 
 
 def test_interface_of_soft_tissue_and_lung(reference_data, tmp_path):
-    all_within(monte_carlo.interface(reference_data("egsnrc"), 0.2, tmp_path))
+    all_within(monte_carlo.interface(reference_data("egsnrc"), 0.1, tmp_path))
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 

@@ -457,12 +457,13 @@ def history(random, stack, totals, world, tally, kind, x, y, z, i, j, k, energy)
     numbers = world.numbers
     weight = numbers[WEIGHT]
     totals[EMITTED] += weight * (MC2 if kind == POSITRON_PROBE else energy)
-    top = 0
+    # Not a literal 0: numba would compile what it is given to once more for the literal.
+    top = kind - kind
     if kind == ELECTRON:
-        top = local(random, stack, 0, totals, world, tally, x, y, z, i, j, k, energy)
+        top = local(random, stack, top, totals, world, tally, x, y, z, i, j, k, energy)
     if kind != ELECTRON or top < 0:
         u, v, w = isotropic(random)
-        top = push(stack, 0, totals, weight, kind, x, y, z, u, v, w, energy)
+        top = push(stack, kind - kind, totals, weight, kind, x, y, z, u, v, w, energy)
     while top > 0:
         kind = int(stack[top - 1, 0])
         if kind == PHOTON:
@@ -474,7 +475,7 @@ def history(random, stack, totals, world, tally, kind, x, y, z, i, j, k, energy)
             if totals[PROBE_INSIDE] == 1.0:
                 x, y, z = totals[PROBE_X], totals[PROBE_Y], totals[PROBE_Z]
                 u, v, w = isotropic(random)
-                top = push(stack, 0, totals, weight, PHOTON, x, y, z, u, v, w, MC2)
+                top = push(stack, top, totals, weight, PHOTON, x, y, z, u, v, w, MC2)
             else:
                 totals[ESCAPED] += weight * MC2
 
@@ -530,7 +531,7 @@ def run_batch(key, count, offsets, source, world, tally, totals):
     """
     random = np.empty(2, np.uint64)
     stack = np.empty((STACK_ROWS, 8))
-    active = 0
+    active = count - count
     for number in range(count):
         start_random(random, key, np.uint64(number))
         active = emit(random, stack, totals, world, tally, source, number, count, offsets, active)

@@ -312,7 +312,7 @@ def _batch_size(histories: int, stop: Stop, run: Any) -> int:
     """Return the decays of a batch.  A time budget is cut by the speed of a short pilot run."""
     size = -(-int(histories) // BATCHES)
     if stop.relative_uncertainty is not None:
-        size = min(size, 200_000)
+        size = min(size, max(200_000, run.voxels // 4))
     if stop.max_seconds is not None:
         tally, totals = np.empty(run.voxels), np.empty(8)
         run(0, 2000, tally, totals)  # compiles
