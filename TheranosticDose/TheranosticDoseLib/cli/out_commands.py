@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from TheranosticDoseLib.cli.console import progress_of, say, show_table
+from TheranosticDoseLib.errors import InputError
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.audit import Difference
@@ -73,3 +74,36 @@ def batch(options: argparse.Namespace) -> None:
     say(f"Page: {options.out / 'cohort.html'}")
     if result.count("failed"):
         raise SystemExit(1)
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """One phantom scan into the site file."""
+    from TheranosticDoseLib import calibration
+
+    scan = calibration.load_phantom_scan(
+        options.path, options.activity_at, options.nuclide, options.duration, options.delay, options.unit
+    )
+    if options.kind == "cylinder":
+        if options.activity is None:
+            raise InputError("The activity of the cylinder is needed: --activity MBQ.")
+        found = calibration.calibrate_cylinder(scan, options.activity, volume_ml=options.volume)
+    elif options.kind == "spheres":
+        factor = options.camera_factor or calibration.camera_factor_of(options.out)
+        found = calibration.calibrate_spheres(scan, options.concentration, factor, options.phantom)
+    else:
+        found = calibration.measure_resolution(scan)
+    site = calibration.update_site(options.out, found, scan)
+    show_table(
+        f"Calibration from {options.path.name}",
+        ["setting", "value"],
+        [[key, _short(value)] for key, value in site["quantification"].items() if key != "recovery_curve"],
+    )
+    if options.kind == "spheres":
+        rows = [
+            [f"{s['diameter_mm']:g}", f"{s['recovery']:.3f}", f"{s['u_recovery']:.3f}", f"{s['curve']:.3f}"]
+            for s in found.spheres
+        ]
+        show_table("Recovery", ["sphere, mm", "measured", "u (k=1)", "curve"], rows)
+    for finding in getattr(found, "findings", ()):
+        say(f"{finding.severity}: {finding.message} {finding.remedy}")
+    say(f"Site file: {options.out} (theranostic-dose run PATH --out DIR --settings {options.out})")

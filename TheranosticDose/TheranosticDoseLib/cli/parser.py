@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _quality(table)
     _audit(table)
     _cohort(table)
+    _calibrate(table)
     return top
 
 
@@ -87,6 +88,10 @@ def _study(table) -> None:
     run.add_argument("--settings", type=Path, metavar="FILE", help="JSON with the settings of the steps")
     run.add_argument("--engine", action="append", metavar="NAME", help="dose engine, may be repeated")
     run.add_argument("--voi", action="append", type=Path, metavar="FILE", help="RTSTRUCT, SEG or label map")
+    run.add_argument("--dicom", action="store_true", help="write the results as DICOM too (dicom_results)")
+    run.add_argument(
+        "--deidentify", action="store_true", help="the same, without the patient's identity (PS3.15)"
+    )
     _overrides(run)
 
 
@@ -157,3 +162,35 @@ def _cohort(table) -> None:
     batch.add_argument("--workers", type=int, metavar="N", help="processes (default: half of the processors)")
     batch.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     batch.epilog = "Exit status 0: all patients done; 1: at least one failed. " + DISCLAIMER
+
+
+def _calibrate(table) -> None:
+    calibrate = _command(
+        table,
+        "calibrate",
+        out_commands.calibrate,
+        "the site's own numbers from a phantom scan, as settings of run",
+    )
+    calibrate.add_argument("kind", choices=("cylinder", "spheres", "source"), help="what was scanned")
+    calibrate.add_argument("path", type=Path, metavar="PATH", help="folder of DICOM, or an image")
+    calibrate.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="site file; added to where it exists"
+    )
+    calibrate.add_argument(
+        "--activity", type=float, metavar="MBQ", help="cylinder: activity that was filled in"
+    )
+    calibrate.add_argument("--volume", type=float, metavar="ML", help="cylinder: filled volume, as a check")
+    calibrate.add_argument("--concentration", type=float, metavar="MBQ_PER_ML", help="spheres: as filled")
+    calibrate.add_argument(
+        "--camera-factor", type=float, metavar="CPS_PER_MBQ", help="default: that of the site file"
+    )
+    calibrate.add_argument(
+        "--phantom", default="nema_iec", metavar="NAME", help="spheres (default: nema_iec)"
+    )
+    calibrate.add_argument("--activity-at", metavar="TIME", help="time of the activity, ISO 8601 (DICOM)")
+    calibrate.add_argument(
+        "--delay", type=float, metavar="H", help="hours from that time to the scan (images)"
+    )
+    calibrate.add_argument("--duration", type=float, metavar="S", help="of the acquisition, for counts")
+    calibrate.add_argument("--unit", choices=("CNTS", "BQML"), help="of an image (default: CNTS)")
+    calibrate.add_argument("--nuclide", default="Lu-177", metavar="NAME")
