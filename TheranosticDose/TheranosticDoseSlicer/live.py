@@ -8,6 +8,7 @@ updated in the box that changed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from TheranosticDoseSlicer.case import Case
 
-EDITS = "edits"
+EDITS, DOSE_OF = "edits", "doseOf"
 
 
 @dataclasses.dataclass
@@ -69,6 +70,13 @@ class Live:
     def measured(self, name: str) -> VoiResult | None:
         """Return a VOI's result before the user's changes to its curve."""
         return next((kept.measured for kept in self._kept.values() if kept.voi.name == name), None)
+
+    def keys(self) -> dict[str, str]:
+        """Return a fingerprint of what each VOI's curve was computed from."""
+        return {
+            kept.voi.name: hashlib.sha256(repr(kept.curve_key).encode()).hexdigest()[:16]
+            for kept in self._kept.values()
+        }
 
     def registered(self) -> RegisteredStudy:
         """Return the registered study of the nodes; read again only when they changed."""
@@ -221,8 +229,16 @@ class Live:
             return dataclasses.replace(measured, fit=None)
 
     def _update_dose(self, changed: list[tuple]) -> Iterator[str]:
+        keys = self.keys()
         if self._dose is None:
             self._dose = LiveDose(self.case, self.anatomy())
+            # The doses of the scene may belong to earlier outlines or curves, or to exactly these.
+            known = self.case.record(DOSE_OF, {})
+            changed = [
+                kept.box for kept in self._kept.values() if known.get(kept.voi.name) != keys[kept.voi.name]
+            ]
+            if set(known) - set(keys):
+                changed = [self._dose.whole]
             yield "doses read"
         corrections = edits.corrections_of(self.registered().study)
         boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
@@ -232,6 +248,8 @@ class Live:
                 kept.result = self._dose.evaluated(kept.result, kept.box, corrections, self.settings)
                 yield kept.result.name
         self._dose.changed = []
+        if changed:
+            self.case.set_record(DOSE_OF, keys)
 
     def _stamp(self, names) -> tuple:
         stamps = []

@@ -46,8 +46,7 @@ class LiveDose:
         changed = [box for box in changed if all(s.stop > s.start for s in box)]
         if not changed:
             return
-        box = union(changed)
-        added = self.tia.update(results, boxes, box, settings.tia_map)
+        box, added = self.tia.update(results, boxes, union(changed), settings)
         yield "TIA"
         if not np.any(added):
             return

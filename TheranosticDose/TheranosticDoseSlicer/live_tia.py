@@ -1,21 +1,23 @@
 """The TIA map, updated only where something changed.
 
-The formula is that of ``workflow.steps.tia_map`` (a test compares them): within each VOI the
-voxel-wise map is scaled to the VOI's own time-integrated activity, shared voxels take the mean factor by weight.
+``workflow.steps.tia_map`` is asked again for the VOIs that share voxels, directly or by others, with what
+changed, on the box around them.  Before a report is written it is asked for the whole map, see ``worker.export``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from TheranosticDoseLib.geometry import array_of, image_like, voxel_volume_ml
+from TheranosticDoseLib.geometry import array_of, image_like
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.time_activity import VoxelFit
-    from TheranosticDoseLib.workflow import VoiResult
+    from TheranosticDoseLib.workflow import RunSettings, VoiResult
 
-ROUNDING = 1e-5
+ROUNDING = 1e-3
+"""Relative change of a voxel that is no change: a fit in passes ends a little elsewhere on another box."""
 Box = tuple[slice, slice, slice]
 
 
@@ -23,50 +25,61 @@ class LiveTia:
     """The map in memory; :meth:`update` changes a box of it."""
 
     def __init__(self, voxels: VoxelFit, tia) -> None:
-        self.grid = voxels.tia_mbq_h_ml
-        self.measured = np.maximum(np.asarray(array_of(self.grid), np.float64), 0.0)
+        self.voxels, self.grid = voxels, voxels.tia_mbq_h_ml
         self.array = np.array(array_of(tia), np.float32)
-        self._volume_ml = voxel_volume_ml(self.grid)
-        self._inside: dict[int, tuple[object, float]] = {}
 
     def update(
-        self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: Box, mode: str
-    ) -> np.ndarray:
-        """Bring the map up to date inside ``changed``; return what was added there."""
-        from TheranosticDoseLib.workflow.steps import NOT_SCALED
+        self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: Box, settings: RunSettings
+    ) -> tuple[Box, np.ndarray]:
+        """Bring the map up to date after a change inside ``changed``; return a box and what was added there."""
+        from TheranosticDoseLib.workflow import steps
 
-        measured = self.measured[changed]
-        change, covered = np.zeros_like(measured), np.zeros_like(measured)
-        for result in results if mode == "voi" else ():
-            if result.fit is None or result.voi.kind in NOT_SCALED:
-                continue
-            inside = self._inside_of(result, boxes[result.name])
-            if inside <= 0 or not overlap(boxes[result.name], changed):
-                continue
-            weights = np.asarray(array_of(result.voi.weights)[changed], np.float64)
-            change += weights * (result.fit.tia_mbq_h / inside - 1.0)
-            covered += weights
-        scaled = (measured * (1.0 + change / np.maximum(covered, 1.0))).astype(np.float32)
-        added = scaled - self.array[changed]
-        # Sums in another order differ in the last digits; that is no change.
-        added[np.abs(added) <= ROUNDING * scaled] = 0.0
-        self.array[changed] += added
-        return added
+        scaling = [r for r in results if r.fit is not None and r.voi.kind not in steps.NOT_SCALED]
+        group = _group(scaling, boxes, changed)
+        box = union([changed, *(boxes[result.name] for result in group)])
+        small = dataclasses.replace(self.voxels, tia_mbq_h_ml=cropped(self.grid, box))
+        inside = tuple(
+            dataclasses.replace(r, voi=dataclasses.replace(r.voi, weights=cropped(r.voi.weights, box)))
+            for r in group
+        )
+        image, _ = steps.tia_map(small, inside, settings)
+        added = array_of(image) - self.array[box]
+        for result in scaling:
+            if result not in group and overlap(boxes[result.name], box):
+                # Voxels of a VOI that nothing reached keep what they have.
+                added[array_of(result.voi.weights)[box] > 0] = 0.0
+        added[np.abs(added) <= ROUNDING * self.array[box]] = 0.0
+        self.array[box] += added
+        return box, added
 
     def image(self):
         """Return the map, MBq h per mL."""
         return image_like(self.array, self.grid)
 
-    def _inside_of(self, result: VoiResult, box: Box) -> float:
-        """Return the TIA of the voxel-wise map in a VOI, MBq h; remembered as long as its weights are the same."""
-        weights = result.voi.weights
-        known = self._inside.get(id(weights))
-        if known is None or known[0] is not weights:
-            part = np.asarray(array_of(weights)[box], np.float64)
-            total = float(np.sum(part * self.measured[box])) * self._volume_ml
-            # The image is kept with the sum, so that its identity cannot be reused.
-            self._inside[id(weights)] = known = (weights, total)
-        return known[1]
+
+def _group(results: list[VoiResult], boxes: dict[str, Box], changed: Box) -> list[VoiResult]:
+    """Return the VOIs with voxels in a box, and those that share voxels with one of them, and so on."""
+    group = [r for r in results if overlap(boxes[r.name], changed) and array_of(r.voi.weights)[changed].any()]
+    rest = [result for result in results if result not in group]
+    reached = list(group)
+    while reached:
+        current = reached.pop()
+        for result in list(rest):
+            if _share(current, result, boxes):
+                rest.remove(result)
+                group.append(result)
+                reached.append(result)
+    return group
+
+
+def _share(first: VoiResult, second: VoiResult, boxes: dict[str, Box]) -> bool:
+    if not overlap(boxes[first.name], boxes[second.name]):
+        return False
+    both = tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(boxes[first.name], boxes[second.name], strict=True)
+    )
+    return bool(np.any((array_of(first.voi.weights)[both] > 0) & (array_of(second.voi.weights)[both] > 0)))
 
 
 def overlap(first: Box, second: Box) -> bool:

@@ -14,6 +14,7 @@ from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes
 from TheranosticDoseSlicer.case import Case
 from TheranosticDoseSlicer.jobs import Task
+from TheranosticDoseSlicer.live import DOSE_OF
 from TheranosticDoseSlicer.live_dose import FOLLOWED
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         raise InputError("Choose at least one dose engine.")
     vois = live.vois()
     registered, anatomy = live.registered_for_run(), live.anatomy()
-    edits = case.record(EDITS, {})
+    edits, keys = case.record(EDITS, {}), live.keys()
 
     def prepare(folder: Path) -> Iterator[str]:
         yield from exchange_results.write_registered(registered, folder)
@@ -123,6 +124,7 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         found = exchange_results.findings_of(result["findings"])
         study_nodes.set_findings(case, "dose", found)
         case.set_record(FOLLOWED, [])
+        case.set_record(DOSE_OF, keys)
         live.forget_dose()
         yield from live.update()
 

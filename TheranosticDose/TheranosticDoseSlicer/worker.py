@@ -184,6 +184,7 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     results, findings = curves(registered, anatomy, folder, settings, request["edits"])
     again = tuple(engine for engine in doses if engine in request.get("again", ()))
     if again:
+        tia, _ = steps.tia_map(voxels, results, settings)
         doses |= steps.doses(tia, anatomy, nuclide, again, settings, part_of(progress, 0.0, 0.2))
     progress(0.2, "Dose-volume histograms")
     corrections = edits.corrections_of(registered.study)
