@@ -1,7 +1,7 @@
 """The backends behind one function: which there are, what each needs, and ``segment``.
 
-A backend is a module with ``NAME``, ``DESCRIPTION``, ``STRUCTURES``, ``available() -> (bool, reason)`` and
-``segment(inputs, structures, progress, **settings) -> Segmentation``.
+A backend is a module (or an object) with ``NAME``, ``DESCRIPTION``, ``STRUCTURES``,
+``available() -> (bool, reason)`` and ``segment(inputs, structures, progress, **settings) -> Segmentation``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 MODULES = {
     "classical": "backend_classical",
+    "totalsegmentator": "backend_totalsegmentator",
+    "organs_ct": "backend_network:ORGANS",
+    "lesions_spect_ct": "backend_network:LESIONS",
+    "network": "backend_network:FOLDER",
+    "monai_bundle": "backend_bundle",
+    "nnunet": "backend_nnunet",
 }
 DEFAULT = "classical"
 NOTICE = "Research software, not a medical device: every segment is to be checked by an expert."
@@ -33,7 +39,9 @@ NOTICE = "Research software, not a medical device: every segment is to be checke
 def _module(name: str) -> Any:
     if name not in MODULES:
         raise SegmentationError(f"There is no segmentation backend {name!r}; known: {', '.join(MODULES)}.")
-    return importlib.import_module(f"DoseSegmentationLib.{MODULES[name]}")
+    file, _, attribute = MODULES[name].partition(":")
+    module = importlib.import_module(f"DoseSegmentationLib.{file}")
+    return getattr(module, attribute) if attribute else module
 
 
 def backends() -> dict[str, dict[str, Any]]:

@@ -186,6 +186,9 @@ def working_grid(
     pad = 0.0 if body is None else margin_mm
     whole_low, whole_high = _box_mm(turned)
     low, high = np.maximum(low - pad, whole_low), np.minimum(high + pad, whole_high)
+    # On the image's own lattice: where the spacing is equal nothing is interpolated.
+    step = np.array(turned.GetSpacing())
+    low = whole_low + np.floor((low - whole_low) / step + 1e-6) * step
     spacing = np.asarray(spacing_mm, float)
     size = np.maximum(1, np.floor((high - low) / spacing + 1.0 + 1e-6)).astype(int)
     grid = sitk.Image([int(n) for n in size], sitk.sitkUInt8)

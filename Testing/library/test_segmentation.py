@@ -101,9 +101,7 @@ def test_oblique_ct(scene):
 
 def test_only_what_was_asked_for_and_unknown_names(scene):
     ct, spect, _, _ = scene
-    found = backends.segment(
-        "classical", ct, spect, ["left lung", "bone"]
-    )
+    found = backends.segment("classical", ct, spect, ["left lung", "bone"])
     assert {record.name for record in found.records} == {"Lung left", "Bone"}
     with pytest.raises(SegmentationError, match="does not segment Brain; it offers Body"):
         backends.segment("classical", ct, spect, ["Brain"])
