@@ -1,0 +1,210 @@
+"""What a network is trained on: samples from files, cut, deformed, and with random contrast.
+
+A folder of samples holds ``samples.json`` (the structures of each task) and ``.npz`` files with arrays
+``(z, y, x)``: ``ct`` (HU), ``spect`` (optional), ``regions`` (any labels, for random contrast; optional) and
+one label array per task, on a grid of ``spacing_mm`` ``(x, y, z)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from DoseSegmentationLib.classical import SegmentationError
+from DoseSegmentationLib.networks import NetworkDescription, normalized_channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One patient in memory; arrays ``(z, y, x)``."""
+
+    ct: np.ndarray
+    spect: np.ndarray | None
+    regions: np.ndarray | None
+    target: np.ndarray
+    spect_mean: float
+    places: tuple[np.ndarray, ...]
+    """Flat indices of a few voxels of each class that is there."""
+
+
+class Samples:
+    """The samples of a folder, read when they are needed; the last ones stay in memory."""
+
+    def __init__(self, folder: str | Path, task: str, keep: int = 128) -> None:
+        self.folder, self.task, self._keep = Path(folder), task, keep
+        try:
+            about = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))
+            self.labels: dict[str, str] = about["tasks"][task]
+        except (OSError, ValueError, KeyError) as error:
+            raise SegmentationError(
+                f"{folder}: samples.json is missing or knows no task {task!r}."
+            ) from error
+        self.source = str(about.get("source", ""))
+        self.paths = sorted(self.folder.glob("*.npz"))
+        if not self.paths:
+            raise SegmentationError(f"{folder}: the folder holds no .npz samples.")
+        with np.load(self.paths[0], allow_pickle=False) as first:
+            self.spacing_mm = tuple(round(float(s), 4) for s in first["spacing_mm"])
+        self._memory: OrderedDict[int, Sample] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a sample."""
+        if index not in self._memory:
+            self._memory[index] = self._read(self.paths[index])
+            if len(self._memory) > self._keep:
+                self._memory.popitem(last=False)
+        return self._memory[index]
+
+    def _read(self, path: Path) -> Sample:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                target = arrays[self.task]
+                ct = arrays["ct"].astype(np.float32)
+                spect = arrays["spect"].astype(np.float32) if "spect" in arrays else None
+                regions = arrays.get("regions")
+        except (OSError, ValueError, KeyError) as error:
+            raise SegmentationError(f"{path}: the sample cannot be read ({error}).") from error
+        body = ct > -300.0
+        mean = 0.0 if spect is None or not body.any() else float(spect[body].mean())
+        flat = target.ravel()
+        places = tuple(np.flatnonzero(flat == label) for label in np.unique(flat))
+        return Sample(ct, spect, regions, target, mean, places)
+
+
+def batch(
+    samples: Samples,
+    description: NetworkDescription,
+    rng: np.random.Generator,
+    size: int,
+    *,
+    deform: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a batch.
+
+    Returns
+    -------
+    tuple of ndarray
+        Input float32 ``(size, channel, z, y, x)`` and labels int64 ``(size, 1, z, y, x)``.
+    """
+    pairs = [_patch(samples[int(rng.integers(len(samples)))], description, rng, deform) for _ in range(size)]
+    return np.stack([a for a, _ in pairs]), np.stack([b[None] for _, b in pairs]).astype(np.int64)
+
+
+def _patch(
+    sample: Sample, description: NetworkDescription, rng, deform: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    from scipy import ndimage
+
+    points = _points(sample, description.patch, rng, deform)
+
+    def at(array: np.ndarray, order: int, outside: float) -> np.ndarray:
+        return ndimage.map_coordinates(
+            array, points, order=order, mode="constant", cval=outside, prefilter=False
+        )
+
+    target = at(sample.target, 0, 0)
+    regions = None if sample.regions is None else at(sample.regions, 0, 0)
+    ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
+    spect = None
+    if sample.spect is not None and "spect" in description.channels:
+        spect = _spect_contrast(at(sample.spect, 1, 0.0), regions, rng)
+    channels = normalized_channels(description.channels, ct, spect, spect_mean=sample.spect_mean)
+    if description.mirrored and rng.random() < 0.5:
+        table = np.array(description.swapped(), np.uint8)
+        channels, target = channels[..., ::-1].copy(), table[target[..., ::-1]]
+    return channels, target
+
+
+def _points(sample: Sample, patch: Sequence[int], rng, deform: bool) -> np.ndarray:
+    """Return where each voxel of the patch is taken from, ``(3, z, y, x)`` in voxels of the sample."""
+    from scipy import ndimage
+
+    shape = sample.target.shape
+    if rng.random() < 0.7:
+        # Each class is met as often as any other, however small it is.
+        voxels = sample.places[int(rng.integers(len(sample.places)))]
+        centre = np.array(np.unravel_index(int(rng.choice(voxels)), shape), float)
+        centre += rng.uniform(-0.25, 0.25, 3) * patch
+    else:
+        centre = rng.uniform(0, 1, 3) * shape
+    half = np.array(patch) / 2.0
+    low, high = (
+        np.minimum(half, np.array(shape) / 2.0),
+        np.maximum(np.array(shape) - half, np.array(shape) / 2.0),
+    )
+    centre = np.clip(centre, low, high)
+    offsets = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2.0 for n in patch], indexing="ij"))
+    if not deform:
+        return offsets + centre.reshape(3, 1, 1, 1)
+    matrix = _rotation(rng.normal(0.0, np.deg2rad([6.0, 4.0, 4.0]))) @ np.diag(rng.uniform(0.85, 1.18, 3))
+    points = np.tensordot(matrix, offsets, 1) + centre.reshape(3, 1, 1, 1)
+    bend = rng.normal(0.0, 1.0, (3, 5, 5, 5)) * rng.uniform(0.0, 1.5)
+    zoom = [n / 5.0 for n in patch]
+    return points + np.stack([ndimage.zoom(field, zoom, order=1, grid_mode=False) for field in bend])
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    """Return a rotation matrix about z, y, x in ``(z, y, x)`` order."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix
+
+
+def _ct_contrast(ct: np.ndarray, regions: np.ndarray | None, rng) -> np.ndarray:
+    """Return the CT with another contrast: each region shifted, sharpness and noise changed."""
+    from scipy import ndimage
+
+    if regions is not None and rng.random() < 0.8:
+        shift = rng.normal(0.0, rng.uniform(5.0, 35.0), 256).astype(np.float32)
+        shift[0] = 0.0
+        # As sharp as the image: the edge of an organ is not sharper than the scanner draws it.
+        ct = ct + ndimage.gaussian_filter(shift[regions], 0.6)
+    if rng.random() < 0.3:
+        ct = ndimage.gaussian_filter(ct, rng.uniform(0.3, 0.8))
+    noise = rng.normal(0.0, rng.uniform(0.0, 30.0), ct.shape)
+    return (ct + noise).astype(np.float32)
+
+
+def _spect_contrast(spect: np.ndarray, regions: np.ndarray | None, rng) -> np.ndarray:
+    """Return the SPECT with other uptakes of its regions and another noise."""
+    from scipy import ndimage
+
+    if regions is not None:
+        factor = np.exp(rng.normal(0.0, rng.uniform(0.0, 0.6), 256)).astype(np.float32)
+        spect = spect * ndimage.gaussian_filter(factor[regions], 1.5)
+    noise = ndimage.gaussian_filter(rng.normal(0.0, 1.0, spect.shape), 0.7)
+    level = rng.uniform(0.0, 0.15) * np.sqrt(np.clip(spect, 0.0, None) * max(float(spect.mean()), 1e-6))
+    return np.clip(spect + level * noise / max(float(noise.std()), 1e-6), 0.0, None).astype(np.float32)
+
+
+def whole(sample: Sample, description: NetworkDescription) -> np.ndarray:
+    """Return the input of a whole sample, as it is."""
+    return normalized_channels(description.channels, sample.ct, sample.spect, spect_mean=sample.spect_mean)
+
+
+def input_statistics(samples: Samples, description: NetworkDescription, most: int = 40) -> dict[str, Any]:
+    """Return mean and standard deviation of ``quality.statistics_of`` over the samples."""
+    from DoseSegmentationLib.quality import statistics_of
+
+    rows = []
+    for index in range(min(most, len(samples))):
+        sample = samples[index]
+        rows.append(statistics_of(whole(sample, description), sample.ct > -300.0))
+    return {
+        key: (float(np.mean([r[key] for r in rows])), float(np.std([r[key] for r in rows])))
+        for key in rows[0]
+    }
