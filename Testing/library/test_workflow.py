@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from small_study import small_study_folder
 from TheranosticDoseLib import workflow
 from TheranosticDoseLib.demo import truth_against_result
+from TheranosticDoseLib.dicom_io import ExportSettings, read_rtdose, read_sr
 from TheranosticDoseLib.errors import CancelledError, EngineUnavailableError, SettingsError
 from TheranosticDoseLib.geometry import array_of, total_activity_mbq, voxel_volume_ml
 from TheranosticDoseLib.quantification import QuantificationSettings
@@ -37,7 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(out: Path) -> workflow.Results:
-    return workflow.run(small_study_folder() / "dicom", out, SETTINGS, ENGINES)
+    return workflow.run(small_study_folder() / "dicom", out, SETTINGS, ENGINES, dicom=ExportSettings())
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,40 @@ def test_images_are_on_the_dose_grid(results: workflow.Results, out: Path) -> No
         assert image.GetSpacing() == pytest.approx(results.tia.GetSpacing(), rel=1e-5)
     names = json.loads((out / "images" / "vois.json").read_text())["labels"]
     assert set(names) == {result.name for result in results.vois}
+
+
+def test_dicom_results_repeat_the_numbers(results: workflow.Results, document: dict, out: Path) -> None:
+    import pydicom
+
+    names = {path.name for path in (out / "dicom_results").iterdir()}
+    assert names >= {
+        "RTDOSE_led.dcm",
+        "RTDOSE_vsv.dcm",
+        "PM_tia.dcm",
+        "SEG.dcm",
+        "RTSTRUCT.dcm",
+        "SR.dcm",
+        "REG_96h.dcm",
+    }
+    dose = read_rtdose(out / "dicom_results" / "RTDOSE_vsv.dcm")
+    expected = np.asarray(array_of(results.doses["vsv"].dose))
+    assert np.allclose(sitk.GetArrayFromImage(dose), expected, atol=1e-6 * expected.max())
+    report = pydicom.dcmread(out / "dicom_results" / "SR.dcm")
+    source = pydicom.dcmread(next((small_study_folder() / "dicom").rglob("*.dcm")), stop_before_pixels=True)
+    assert report.PatientID == source.PatientID
+    assert report.StudyInstanceUID in {
+        pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID
+        for path in (small_study_folder() / "dicom").rglob("SPECT*.dcm")
+    }
+    written = read_sr(out / "dicom_results" / "SR.dcm")
+    assert set(written) == {voi["name"] for voi in document["vois"]}
+    for voi in document["vois"]:
+        found = {(m.quantity, m.method): m for m in written[voi["name"]]}
+        for engine in ENGINES:
+            mean = found["mean_gy", engine]
+            assert mean.value == pytest.approx(voi["dose"][engine]["mean_gy"], rel=1e-6)
+            assert mean.uncertainty == pytest.approx(voi["dose"][engine]["u_mean_gy"], rel=1e-6)
+        assert found["volume_ml", ""].value == pytest.approx(voi["volume_ml"], rel=1e-6)
 
 
 def test_the_page_is_self_contained(out: Path) -> None:

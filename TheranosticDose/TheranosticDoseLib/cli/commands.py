@@ -54,12 +54,21 @@ def inspect(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """From files to the result folder."""
     from TheranosticDoseLib import workflow
+    from TheranosticDoseLib.dicom_io import ExportSettings
 
     settings = workflow.RunSettings.from_dict(read_json(options.settings)) if options.settings else None
     engines = tuple(options.engine or workflow.DEFAULT_ENGINES)
+    dicom = ExportSettings(deidentify=options.deidentify) if options.dicom or options.deidentify else None
     with progress_of(options.progress) as progress:
         results = workflow.run(
-            options.path, options.out, settings, engines, options.voi or (), overrides_of(options), progress
+            options.path,
+            options.out,
+            settings,
+            engines,
+            options.voi or (),
+            overrides_of(options),
+            progress,
+            dicom,
         )
     if options.progress == "json":
         return

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _audit(table)
     _cohort(table)
     _calibrate(table)
+    _cycles(table)
     return top
 
 
@@ -194,3 +195,19 @@ def _calibrate(table) -> None:
     calibrate.add_argument("--duration", type=float, metavar="S", help="of the acquisition, for counts")
     calibrate.add_argument("--unit", choices=("CNTS", "BQML"), help="of an image (default: CNTS)")
     calibrate.add_argument("--nuclide", default="Lu-177", metavar="NAME")
+
+
+def _cycles(table) -> None:
+    cycles = _command(
+        table,
+        "cycles",
+        out_commands.cycles,
+        "several cycles of a patient: sums, what is left to limits, the next one",
+    )
+    cycles.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="result folders of run")
+    cycles.add_argument("--out", type=Path, required=True, metavar="DIR")
+    cycles.add_argument("--settings", type=Path, metavar="FILE", help="JSON")
+    cycles.add_argument(
+        "--ct", action="append", type=Path, metavar="PATH", help="DICOM of CTs or their dose reports"
+    )
+    cycles.add_argument("--no-voxels", action="store_true", help="organs only, without registration")

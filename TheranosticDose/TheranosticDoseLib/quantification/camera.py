@@ -50,13 +50,24 @@ def quantify(
     for i, acquisition in enumerate(study.acquisitions):
         report(progress, i / len(study.acquisitions), f"Quantification: {acquisition.label}")
         rate = rates[i] if rates else None
-        done, found = _quantified(acquisition, study.administration.nuclide, rate, settings)
+        chosen = _with_factor_of_study(settings, study, acquisition.label)
+        done, found = _quantified(acquisition, study.administration.nuclide, rate, chosen)
         acquisitions.append(done)
         findings += found
     report(progress, 1.0, "Quantification: done")
     return dataclasses.replace(
         study, acquisitions=tuple(acquisitions), findings=study.findings + tuple(findings)
     )
+
+
+def _with_factor_of_study(
+    settings: QuantificationSettings, study: Study, label: str
+) -> QuantificationSettings:
+    """Return the settings with the camera factor that the manifest or the shell gave for a scan."""
+    given = study.dicom.get("camera_factors", {}).get(label)
+    if settings.camera_factor_cps_per_mbq is not None or given is None:
+        return settings
+    return dataclasses.replace(settings, camera_factor_cps_per_mbq=float(given))
 
 
 def _quantified(

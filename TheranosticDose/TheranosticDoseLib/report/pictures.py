@@ -46,37 +46,46 @@ def png(figure: Any, dpi: int = 110) -> bytes:
 
 def projections(results: Results) -> bytes:
     """Return the coronal maximum projections of the registered SPECTs, one scale for all."""
-    images = [np.asarray(array_of(spect)) for spect in results.registered.spect]
-    decayed = [image.max(axis=1) for image in _upright(results.tia, images)]
-    top = float(np.percentile(decayed[0], 99.9)) or 1.0
-    figure, axes = figure_of(len(images), 2.6 * len(images), 3.6)
+    box = _body_box(results)
+    images = _upright(results.tia, [np.asarray(array_of(spect)) for spect in results.registered.spect])
+    planes = [image[box].max(axis=1) for image in images]
+    top = max(float(np.percentile(plane, 99.7)) for plane in planes) or 1.0
     spacing = results.tia.GetSpacing()
-    for axis, plane, acquisition in zip(axes[0], decayed, results.study.acquisitions, strict=True):
+    tall = planes[0].shape[0] * spacing[2] / (planes[0].shape[1] * spacing[0])
+    figure, axes = figure_of(len(planes), 11.5, min(11.0 / len(planes) * tall, 6.0) + 0.4)
+    for axis, plane, acquisition in zip(axes[0], planes, results.study.acquisitions, strict=True):
+        # The square root shows organs beside lesions ten times hotter.
         shown = axis.imshow(
-            plane, cmap="gray_r", vmin=0, vmax=top, origin="lower", aspect=spacing[2] / spacing[0]
+            np.sqrt(np.maximum(plane, 0)),
+            cmap="gray_r",
+            vmin=0,
+            vmax=np.sqrt(top),
+            origin="lower",
+            aspect=spacing[2] / spacing[0],
         )
         axis.set_title(f"{acquisition.label}: {acquisition.time_h:.1f} h", fontsize=9)
         axis.set_axis_off()
-    figure.colorbar(shown, ax=list(axes[0]), shrink=0.6, label="Bq/mL (maximum projection)", format="%.2g")
+    bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.7, label="kBq/mL, maximum projection")
+    ticks = np.sqrt(top * np.array([0.0, 0.1, 0.25, 0.5, 1.0]))
+    bar.set_ticks(ticks, labels=[f"{tick**2 / 1e3:.3g}" for tick in ticks])
     return png(figure)
 
 
 def fusion(results: Results, engine: str) -> bytes:
-    """Return coronal and axial slices through the hottest VOI: CT, dose in color, isodoses, outlines."""
+    """Return slices through the hottest VOI: CT, dose in color, isodose lines, outlines."""
+    box = _body_box(results)
     dose_image = results.doses[engine].dose
-    dose, background = _upright(dose_image, [np.asarray(array_of(dose_image)), _background(results)])
-    outlines = [
-        (result.name, _upright(dose_image, [np.asarray(array_of(result.voi.weights))])[0])
-        for result in results.vois
-        if result.voi.kind != "body"
-    ]
+    arrays = [np.asarray(array_of(dose_image)), _background(results)]
+    arrays += [np.asarray(array_of(r.voi.weights)) for r in results.vois if r.voi.kind != "body"]
+    dose, background, *weights = (array[box] for array in _upright(dose_image, arrays))
+    outlines = list(zip([r.name for r in results.vois if r.voi.kind != "body"], weights, strict=True))
     z, y, x = _center(dose, outlines)
-    spacing = dose_image.GetSpacing()
+    sx, sy, sz = dose_image.GetSpacing()
     top = _display_maximum(dose, outlines)
     planes = (
-        ("coronal", (slice(None), y, slice(None)), spacing[2] / spacing[0], "lower"),
-        ("axial", (z, slice(None), slice(None)), spacing[1] / spacing[0], "upper"),
-        ("sagittal", (slice(None), slice(None), x), spacing[2] / spacing[1], "lower"),
+        ("coronal", (slice(None), y, slice(None)), sz / sx, "lower"),
+        ("axial", (z, slice(None), slice(None)), sy / sx, "upper"),
+        ("sagittal", (slice(None), slice(None), x), sz / sy, "lower"),
     )
     figure, axes = figure_of(3, 11.5, 4.4)
     for axis, (name, index, aspect, origin) in zip(axes[0], planes, strict=True):
@@ -85,17 +94,22 @@ def fusion(results: Results, engine: str) -> bytes:
         )
         axis.set_title(name, fontsize=9)
     bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.75, label=f"absorbed dose, Gy ({engine})")
-    for fraction in ISODOSE_FRACTIONS:
-        bar.ax.axhline(fraction * top, color="white", linewidth=0.8)
+    levels = [fraction * top for fraction in ISODOSE_FRACTIONS]
+    bar.set_ticks([0.0, *levels, top], labels=[f"{value:.3g}" for value in (0.0, *levels, top)])
+    for level in levels:
+        bar.ax.axhline(level, color="white", linewidth=0.8)
     return png(figure)
 
 
 def _draw(axis, background, dose, outlines, top, aspect, origin) -> Any:
+    from matplotlib.colors import PowerNorm
+
     axis.imshow(
         background, cmap="gray", vmin=0, vmax=1, origin=origin, aspect=aspect, interpolation="bilinear"
     )
-    alpha = np.clip(dose / (0.25 * top), 0, 0.55)
-    shown = axis.imshow(dose, cmap="inferno", vmin=0, vmax=top, alpha=alpha, origin=origin, aspect=aspect)
+    alpha = np.clip(dose / (0.1 * top), 0, 0.55)
+    norm = PowerNorm(0.5, vmin=0, vmax=top)
+    shown = axis.imshow(dose, cmap="inferno", norm=norm, alpha=alpha, origin=origin, aspect=aspect)
     levels = [fraction * top for fraction in ISODOSE_FRACTIONS]
     if dose.max() > levels[0]:
         axis.contour(dose, levels=levels, colors="white", linewidths=0.5)
@@ -104,6 +118,19 @@ def _draw(axis, background, dose, outlines, top, aspect, origin) -> Any:
             axis.contour(plane, levels=[0.5], colors=[color_of(name, number)], linewidths=1.1)
     axis.set_axis_off()
     return shown
+
+
+def _body_box(results: Results, margin: int = 3) -> tuple[slice, slice, slice]:
+    """The box of the body (else of what has activity) in the upright arrays, a little wider."""
+    bodies = [np.asarray(array_of(r.voi.weights)) for r in results.vois if r.voi.kind == "body"]
+    tia = np.asarray(array_of(results.tia))
+    mask = bodies[0] > 0.5 if bodies else tia > 0.01 * tia.max()
+    (mask,) = _upright(results.tia, [mask])
+    box = []
+    for axis, size in enumerate(mask.shape):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, int(hit[0]) - margin), min(size, int(hit[-1]) + 1 + margin)))
+    return tuple(box)
 
 
 def _background(results: Results) -> np.ndarray:

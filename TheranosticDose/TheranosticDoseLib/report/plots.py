@@ -38,7 +38,12 @@ def time_activity_figure(results: Results) -> Any:
     for number, result in enumerate(r for r in results.vois if r.voi.kind != "body" and r.fit is not None):
         for trace in _curve_traces(result, times, grid, color_of(result.name, number)):
             figure.add_trace(trace)
-    figure.update_yaxes(type="log", exponentformat="power")
+    shown = [a for r in results.vois if r.voi.kind != "body" and r.fit for a in r.activity_mbq if a > 0]
+    if shown:
+        # An uptake starts at nothing; the axis shows what was measured, not the logarithm of zero.
+        limits = [np.log10(0.2 * min(shown)), np.log10(2.0 * max(shown))]
+        figure.update_yaxes(range=limits)
+    figure.update_yaxes(type="log", exponentformat="none", dtick=1)
     return _layout(figure, "time after administration, h", "activity, MBq", 460)
 
 

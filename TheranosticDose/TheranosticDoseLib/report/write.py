@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.files import staged, to_json, write_image
-from TheranosticDoseLib.progress import Progress, report
+from TheranosticDoseLib.progress import Progress, part_of, report
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from TheranosticDoseLib.dicom_io import ExportSettings
     from TheranosticDoseLib.workflow.results import Results
 
 
 def write_results(
-    results: Results, out: Path, progress: Progress | None = None, truth: dict[str, Any] | None = None
+    results: Results,
+    out: Path,
+    progress: Progress | None = None,
+    truth: dict[str, Any] | None = None,
+    dicom: ExportSettings | None = None,
 ) -> dict[str, Any]:
     """Write the result folder.
 
@@ -30,6 +35,8 @@ def write_results(
     progress : callable, optional
     truth : dict, optional
         Table of truth against result, shown in the page.
+    dicom : ExportSettings, optional
+        Which results to write as DICOM too, to ``dicom_results``.
 
     Returns
     -------
@@ -37,6 +44,7 @@ def write_results(
         The document written to ``results.json``.
     """
     from TheranosticDoseLib.report import tables
+    from TheranosticDoseLib.report.dicom import export_results
     from TheranosticDoseLib.report.document import results_document, validate_document
     from TheranosticDoseLib.report.html import html_report
 
@@ -56,6 +64,8 @@ def write_results(
         for name, text in contents.items():
             (folder / "tables" / name).write_text(text, encoding="utf-8", newline="")
         (folder / "report.html").write_text(html_report(results, document, truth), encoding="utf-8")
+        if dicom is not None:
+            export_results(results, document, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
         (folder / "results.json").write_text(to_json(document), encoding="utf-8")
     return document
 

@@ -20,7 +20,7 @@ from TheranosticDoseLib.workflow.settings import RunSettings
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.comparison import Comparison
-    from TheranosticDoseLib.dicom_io import Overrides
+    from TheranosticDoseLib.dicom_io import ExportSettings, Overrides
     from TheranosticDoseLib.dose import DoseResult
     from TheranosticDoseLib.registration import RegisteredStudy
     from TheranosticDoseLib.study import Study, Voi
@@ -56,6 +56,7 @@ def run(
     voi_files: Sequence[str | Path] = (),
     overrides: Overrides | None = None,
     progress: Progress | None = None,
+    dicom: ExportSettings | None = None,
 ) -> Results:
     """Read a study, compute everything and write the result folder.
 
@@ -75,6 +76,8 @@ def run(
         Values that replace or add to what the files say.
     progress : callable, optional
         ``progress(fraction, message) -> bool``; ``False`` cancels.
+    dicom : ExportSettings, optional
+        Which results to write as DICOM too, to ``dicom_results``.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def run(
         request=_request(overrides, voi_files),
     )
     report(progress, 0.9, "Writing the report")
-    write_results(results, Path(out), part_of(progress, 0.9, 1.0))
+    write_results(results, Path(out), part_of(progress, 0.9, 1.0), dicom=dicom)
     report(progress, 1.0, "Done")
     return results
 
