@@ -107,3 +107,32 @@ def calibrate(options: argparse.Namespace) -> None:
     for finding in getattr(found, "findings", ()):
         say(f"{finding.severity}: {finding.message} {finding.remedy}")
     say(f"Site file: {options.out} (theranostic-dose run PATH --out DIR --settings {options.out})")
+
+
+def cycles(options: argparse.Namespace) -> None:
+    """The account over the cycles."""
+    import dataclasses
+
+    from TheranosticDoseLib.cli.commands import read_json
+    from TheranosticDoseLib.cycles import CycleSettings, account
+    from TheranosticDoseLib.report.html import number
+
+    settings = CycleSettings.from_dict(read_json(options.settings) if options.settings else None)
+    if options.no_voxels:
+        settings = dataclasses.replace(settings, voxels=False)
+    with progress_of(options.progress) as progress:
+        document = account(options.results, options.out, settings, options.ct or (), progress)
+    rows = [
+        [
+            v["name"],
+            number(v["dose_gy"]),
+            number(v["bed_gy"]),
+            number(v["forecast"]["gy_per_gbq"] if v["forecast"] else None),
+        ]
+        for v in document["vois"]
+    ]
+    show_table(f"{len(document['cycles'])} cycles", ["VOI", "dose, Gy", "BED, Gy", "next, Gy/GBq"], rows)
+    for row in document["next_activity_gbq"][:5]:
+        expected, safe = number(row["expected"]), number(row["safe"])
+        say(f"{row['voi']}, {row['limit']}: next activity {expected} GBq expected, {safe} GBq safe")
+    say(f"Page: {options.out / 'cycles.html'}")
