@@ -147,7 +147,8 @@ def test_dose_without_permission_to_write(maps: Path) -> None:
         "--engine",
         "led",
     )
-    assert_one_line_error(shell(*arguments, "--out", maps / "tia.nii.gz" / "x.nii.gz"), "x.nii.gz")
+    assert_one_line_error(shell(*arguments, "--out", maps / "tia.nii.gz" / "x.nii.gz"), "tia.nii.gz")
+    assert sorted(p.name for p in maps.iterdir()) == ["ct.nii.gz", "density.nii.gz", "tia.nii.gz"]
 
 
 def test_engines_as_json() -> None:
@@ -155,6 +156,45 @@ def test_engines_as_json() -> None:
     listed = json.loads(result.stdout)
     assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn"}
     assert all(entry["available"] or entry["reason"] for entry in listed.values())
+
+
+def test_schedule_tells_that_more_scans_are_better() -> None:
+    arguments = (
+        "schedule",
+        "--times",
+        "24",
+        "--times",
+        "4,24,96,168",
+        "--method",
+        "bayes",
+        "--patients",
+        "60",
+    )
+    result = shell(*arguments)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if line.startswith("│")]
+    errors = {row[0].strip(): float(row[4]) for row in rows}
+    assert errors["4, 24, 96, 168"] < errors["24"]
+    assert_one_line_error(shell("schedule", "--times", "a,b"), "a,b")
+    assert_one_line_error(shell("schedule", "--times", "24", "--prior", "nothing/kidney"), "nothing/kidney")
+
+
+def test_priors_of_a_cohort(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    times = np.array([4.0, 24.0, 96.0, 168.0])
+    curves = [
+        {"time_h": times.tolist(), "activity_mbq": (90 * np.exp(-np.log(2) * times / half_life)).tolist()}
+        for half_life in rng.uniform(45, 60, 6)
+    ]
+    (tmp_path / "cohort.json").write_text(json.dumps({"curves": curves}))
+    out = tmp_path / "prior.json"
+    result = shell("priors", tmp_path / "cohort.json", "--name", "177Lu-X/kidney", "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert "177Lu-X/kidney" in out.read_text()
+    (tmp_path / "few.json").write_text(json.dumps({"curves": curves[:2]}))
+    few = shell("priors", tmp_path / "few.json", "--name", "177Lu-X/kidney", "--out", tmp_path / "no.json")
+    assert_one_line_error(few, "at least 5")
+    assert not (tmp_path / "no.json").exists()
 
 
 def test_inspect_an_empty_folder(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
 def dose(options: argparse.Namespace) -> None:
     """Dose of a TIA map."""
     from TheranosticDoseLib.dose import Anatomy, absorbed_dose
-    from TheranosticDoseLib.files import to_json, write_image, write_whole
+    from TheranosticDoseLib.files import staged, to_json, write_image, write_whole
 
     if options.material and not options.density:
         raise InputError(
@@ -103,10 +103,12 @@ def dose(options: argparse.Namespace) -> None:
         result = absorbed_dose(
             tia, anatomy, options.engine, options.nuclide, progress, **engine_settings(options.set)
         )
-    if result.uncertainty is not None:
-        write_image(result.uncertainty, beside(options.out, "_u"))
-    write_whole(beside(options.out, "", ".json"), to_json(result.record))
-    write_image(result.dose, options.out)
+    with staged(options.out.parent, keep_earlier=False) as folder:
+        name = folder / options.out.name
+        write_image(result.dose, name)
+        if result.uncertainty is not None:
+            write_image(result.uncertainty, beside(name, "_u"))
+        write_whole(beside(name, "", ".json"), to_json(result.record))
     say(f"Dose in Gy: {options.out}")
 
 

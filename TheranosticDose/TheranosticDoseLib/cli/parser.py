@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from TheranosticDoseLib import DISCLAIMER, __version__
-from TheranosticDoseLib.cli import commands, out_commands
+from TheranosticDoseLib.cli import commands, kinetic_commands, out_commands
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _audit(table)
     _cohort(table)
     _calibrate(table)
+    _kinetics(table)
     _cycles(table)
     return top
 
@@ -211,3 +212,44 @@ def _cycles(table) -> None:
         "--ct", action="append", type=Path, metavar="PATH", help="DICOM of CTs or their dose reports"
     )
     cycles.add_argument("--no-voxels", action="store_true", help="organs only, without registration")
+
+
+def _kinetics(table) -> None:
+    schedule = _command(
+        table,
+        "schedule",
+        kinetic_commands.schedule,
+        "what a schedule of scans costs in accuracy, before the scans",
+    )
+    schedule.add_argument(
+        "--times",
+        action="append",
+        required=True,
+        metavar="H,H,...",
+        help="hours of the scans; may be repeated",
+    )
+    schedule.add_argument(
+        "--prior",
+        default="177Lu-DOTATATE/kidney",
+        metavar="NAME",
+        help="radiopharmaceutical/tissue, or a JSON file",
+    )
+    schedule.add_argument("--method", action="append", metavar="NAME", help="may be repeated (default: all)")
+    schedule.add_argument(
+        "--noise", type=float, default=0.05, help="relative, from scan to scan (default: 0.05)"
+    )
+    schedule.add_argument("--patients", type=int, default=1000, metavar="N")
+    schedule.add_argument("--seed", type=int, default=0, metavar="N")
+    schedule.add_argument("--nuclide", default="Lu-177", metavar="NAME")
+    priors = _command(
+        table, "priors", kinetic_commands.priors, "population kinetics from the curves of a cohort"
+    )
+    priors.add_argument(
+        "curves", type=Path, metavar="FILE", help='JSON {"curves": [{"time_h": [], "activity_mbq": []}]}'
+    )
+    priors.add_argument("--name", required=True, metavar="NAME", help="radiopharmaceutical/tissue")
+    priors.add_argument(
+        "--start", default="generic", metavar="NAME", help="prior to start from (default: generic)"
+    )
+    priors.add_argument("--out", type=Path, required=True, metavar="FILE")
+    priors.add_argument("--nuclide", default="Lu-177", metavar="NAME")
