@@ -41,7 +41,7 @@ def segment(
     structures: Sequence[str] | None = None,
     progress: Progress | None = None,
     *,
-    bone_hu: float = 150.0,
+    bone_hu: float = 125.0,
     lung_hu: float = -400.0,
     hot_factor: float = 4.0,
     hot_fraction: float = 0.42,
@@ -120,7 +120,9 @@ def _on(mask: np.ndarray, coarse: sitk.Image, fine: sitk.Image) -> np.ndarray:
 
     image = sitk.GetImageFromArray(mask.astype(np.float32))
     image.CopyInformation(coarse)
-    return sitk.GetArrayFromImage(sitk.Resample(image, fine, sitk.Transform(), sitk.sitkLinear, 0.0)) > 0.5
+    # Continued beyond the last voxel centres, or the outermost slices of the image would stay empty.
+    share = sitk.Resample(image, fine, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True)
+    return sitk.GetArrayFromImage(share) > 0.5
 
 
 def _lungs(ct: sitk.Image, body: sitk.Image, lung_hu: float) -> list[tuple[str, np.ndarray]]:

@@ -260,7 +260,9 @@ def labels_on(labels: np.ndarray, grid: sitk.Image, reference: sitk.Image) -> si
         target = reference[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
         mask = sitk.GetImageFromArray((labels == label).astype(np.float32))
         mask.CopyInformation(grid)
-        share = sitk.GetArrayFromImage(sitk.Resample(mask, target, sitk.Transform(), sitk.sitkLinear, 0.0))
+        # Continued beyond the last voxel centres, or the outermost slices of the image would stay empty.
+        image = sitk.Resample(mask, target, sitk.Transform(), sitk.sitkLinear, 0.0, mask.GetPixelID(), True)
+        share = sitk.GetArrayFromImage(image)
         region = tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
         # A class wins with the largest share; the background wins where no class reaches one half.
         wins = share > best[region]

@@ -99,6 +99,17 @@ def test_oblique_ct(scene):
     assert dice(mask_of(found, "Lung right"), sitk.GetArrayFromImage(label) > 0) > 0.92
 
 
+def test_the_outermost_slices_are_not_lost(scene):
+    ct, _, truth, _ = scene
+    cut = sitk.Resample(ct[:, :, 9:35], [96, 72, 21], sitk.Transform(), sitk.sitkLinear, ct[:, :, 9:35].GetOrigin(),
+                        [SPACING, SPACING, 4.99])  # fmt: skip
+    found = backends.segment("classical", cut, None, ["Lung left"])
+    there = image_of(truth["Lung left"].astype(np.float32))
+    expected = sitk.GetArrayFromImage(sitk.Resample(there, cut, sitk.Transform(), sitk.sitkLinear)) > 0.5
+    for number in (0, -1):
+        assert dice(mask_of(found, "Lung left")[number], expected[number]) > 0.85
+
+
 def test_only_what_was_asked_for_and_unknown_names(scene):
     ct, spect, _, _ = scene
     found = backends.segment("classical", ct, spect, ["left lung", "bone"])
@@ -285,4 +296,4 @@ def test_listing():
     for entry in listed.values():
         assert entry["description"]
         assert entry["available"] or entry["reason"]
-    assert listed["classical"]["settings"]["bone_hu"] == 150.0
+    assert listed["classical"]["settings"]["bone_hu"] == 125.0
