@@ -91,6 +91,8 @@ class TheranosticDoseParameterNode:
     doseOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     isodoseLevels: str = "10, 20, 40"
     exportFolder: pathlib.Path
+    exportDicom: bool = False
+    exportDeidentified: bool = False
 
 
 class TheranosticDoseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -232,11 +234,12 @@ class TheranosticDoseLogic(ScriptedLoadableModuleLogic):
         tasks.dose(case, settings, list(engines), live).wait()
         return live
 
-    def export(self, case, folder, live, settings=None):
-        """Write results.json, report, tables, images and DICOM objects to ``folder``."""
+    def export(self, case, folder, live, settings=None, dicom=False, deidentify=False):
+        """Write results.json, report, tables and images to ``folder``; with ``dicom`` RTDOSE, SEG, ... too."""
         from TheranosticDoseSlicer import tasks
 
-        return tasks.export(case, settings or live.settings, folder, live).wait()
+        settings = settings or live.settings
+        return tasks.export(case, settings, folder, live, dicom=dicom, deidentify=deidentify).wait()
 
 
 class TheranosticDoseTest(ScriptedLoadableModuleTest):

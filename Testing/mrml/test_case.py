@@ -55,6 +55,20 @@ def test_an_edited_case_is_exported_with_its_edits(scene, tmp_path) -> None:
     assert "VOI 2: the model 'mono' was chosen by the user" in said
 
 
+def test_dicom_objects_are_written_on_request(scene, tmp_path) -> None:
+    import pydicom
+
+    case, settings = made_case(16, ("led",))
+    live = updated(case, settings)
+    tasks.export(case, settings, tmp_path / "out", live, dicom=True).wait(300)
+    objects = [pydicom.dcmread(file) for file in (tmp_path / "out" / "dicom_results").rglob("*.dcm")]
+    [dose] = [item for item in objects if item.Modality == "RTDOSE"]
+    array = dose.pixel_array * float(dose.DoseGridScaling)
+    expected = slicer.util.arrayFromVolume(case.get("dose/led"))
+    assert array.max() == pytest.approx(float(expected.max()), rel=1e-4)
+    assert dose.DoseUnits == "GY"
+
+
 def test_an_unwritable_folder_is_one_sentence_and_nothing_is_lost(scene, tmp_path) -> None:
     case, settings = made_case(16, ("led",))
     live = updated(case, settings)

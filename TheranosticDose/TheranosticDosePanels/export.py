@@ -49,6 +49,7 @@ class ExportPanel(StepPanel):
     def refresh(self):
         """Update the widgets."""
         self.setButton("exportButton", self.missing())
+        self.ui.deidentifyBox.enabled = bool(self.controller.parameters.exportDicom)
         report = self._report()
         self.setButton("openReportButton", "" if report is not None else _("Write the report first."))
 
@@ -63,8 +64,14 @@ class ExportPanel(StepPanel):
         """Write the result folder."""
         with self.controller.errorsShown():
             folder = self.controller.parameters.exportFolder
+            parameters = self.controller.parameters
             task = tasks.export(
-                self.controller.case, self.controller.settings(), folder, self.controller.live
+                self.controller.case,
+                self.controller.settings(),
+                folder,
+                self.controller.live,
+                dicom=parameters.exportDicom,
+                deidentify=parameters.exportDeidentified,
             )
             self.controller.run(task, lambda _task: self.controller.case.set_record("exported", str(folder)))
 

@@ -132,8 +132,16 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
     return Task("Dose", request, prepare, load)
 
 
-def export(case: Case, settings: RunSettings, out: str | Path, live: Live) -> Task:
-    """Write the report and the results of the case."""
+def export(
+    case: Case,
+    settings: RunSettings,
+    out: str | Path,
+    live: Live,
+    *,
+    dicom: bool = False,
+    deidentify: bool = False,
+) -> Task:
+    """Write the report and the results of the case; with ``dicom`` as DICOM objects too."""
     out = Path(out).expanduser()
     if not str(out).strip(". "):
         raise InputError("Choose a folder for the results.")
@@ -160,6 +168,7 @@ def export(case: Case, settings: RunSettings, out: str | Path, live: Live) -> Ta
         "timings_s": case.record("timings", {}),
         # Doses that followed an edit piece by piece are computed again in one go.
         "again": case.record(FOLLOWED, []),
+        "dicom": {"deidentify": deidentify} if dicom else None,
     }
     return Task("Export", request, prepare)
 

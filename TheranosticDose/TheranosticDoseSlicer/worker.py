@@ -214,7 +214,10 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
         timings_s=request.get("timings_s", {}),
         settings=settings,
     )
-    write_results(whole, Path(request["out"]), part_of(progress, 0.3, 1.0))
+    from TheranosticDoseLib.dicom_io import ExportSettings
+
+    dicom = ExportSettings.from_dict(request["dicom"]) if request.get("dicom") else None
+    write_results(whole, Path(request["out"]), part_of(progress, 0.3, 1.0), dicom=dicom)
     return {"out": request["out"]}
 
 
