@@ -280,3 +280,25 @@ def test_results_stay_with_a_saved_scene_and_the_work_continues(way, patient, tm
     way.export(tmp_path / "out")
     assert (tmp_path / "out" / "results.json").is_file()
     shutil.rmtree(tmp_path / "out")
+
+
+def test_nodes_that_are_deleted_while_they_are_shown(way, patient) -> None:
+    import slicer
+    from TheranosticDoseSlicer import case as roles
+
+    way.load(patient)
+    case = way.widget.controller.case
+    slicer.mrmlScene.RemoveNode(case.get(roles.SPECT + "24h"))
+    way.wait(way.idle, PATIENCE_S, "refresh")
+    way.open("registration")
+    way.click(way.ui.registerButton)
+    [text] = way.user.texts("error")
+    assert "'24h' was deleted" in text
+    slicer.mrmlScene.RemoveNode(case.get(roles.TIME_POINTS))
+    way.wait(lambda: way.ui.timePointsTable.mrmlTableNode() is None, PATIENCE_S, "table gone")
+    slicer.mrmlScene.RemoveNode(case.node)
+    way.wait(lambda: way.widget.controller.case is None, PATIENCE_S, "case gone")
+    assert not way.ui.registerButton.enabled
+    way.user.messages.clear()
+    way.load(patient)
+    assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
