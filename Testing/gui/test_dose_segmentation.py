@@ -116,8 +116,10 @@ def test_every_parameter_is_bound_and_every_binding_is_a_parameter(panel) -> Non
 
 def test_width_and_palettes(panel, screenshot) -> None:
     assert panel.parent.minimumSizeHint.width() <= 480
+    from .test_theranostic_dose_pictures import with_caption
+
     for dark in (False, True):
-        assert screenshot(panel.parent, "segmentation-module", dark=dark).is_file()
+        assert with_caption(screenshot(panel.parent, "segmentation-module", dark=dark)).is_file()
 
 
 def test_generic_checks_of_slicer(panel) -> None:

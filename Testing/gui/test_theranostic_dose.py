@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -248,10 +249,13 @@ def test_generic_checks_of_slicer(module_widget) -> None:
     check_module("TheranosticDose")
 
 
-def test_user_guide_pictures_are_small() -> None:
-    pictures = CHECKOUT / "docs" / "user_guide" / "images"
-    for picture in pictures.glob("*.png"):
+def test_pictures_of_the_user_guide_are_there_and_small() -> None:
+    guide = CHECKOUT / "docs" / "user_guide"
+    for picture in (guide / "images").glob("*.png"):
         assert picture.stat().st_size < 150_000, picture.name
+    for page in guide.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (guide / target).exists(), f"{page.name}: {target}"
 
 
 def test_results_stay_with_a_saved_scene_and_the_work_continues(way, patient, tmp_path, slicer_app) -> None:

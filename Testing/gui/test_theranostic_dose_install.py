@@ -19,6 +19,15 @@ def test_nothing_is_asked_for_when_everything_is_there(slicer_app) -> None:
     assert packaging.requests == []
 
 
+def test_an_older_version_is_not_enough() -> None:
+    from TheranosticDoseSlicer import install
+
+    assert install._satisfied("numpy>=1.26")
+    assert not install._satisfied("numpy>=999.0")
+    assert not install._satisfied("a-package-that-nobody-has>=1.0")
+    assert install._numbers("3.10.0rc1") == (3, 10, 0)
+
+
 def test_a_missing_package_goes_through_slicer_packaging(slicer_app, monkeypatch) -> None:
     from gui.standin.own import packaging
     from TheranosticDoseSlicer import install

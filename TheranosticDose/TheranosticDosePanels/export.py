@@ -64,6 +64,8 @@ class ExportPanel(StepPanel):
         """Write the result folder."""
         with self.controller.errorsShown():
             folder = self.controller.parameters.exportFolder
+            if not self.installed("export"):
+                return
             parameters = self.controller.parameters
             task = tasks.export(
                 self.controller.case,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slicer.i18n import tr as _
+from TheranosticDoseSlicer import install
 
 
 class StepPanel:
@@ -54,6 +55,13 @@ class StepPanel:
     def show(self, name: str, on: bool) -> None:
         """Show or hide a widget; one in a closed section stays hidden until the section is opened."""
         getattr(self.ui, name).visible = on and not getattr(self.ui, self.section).collapsed
+
+    def installed(self, step: str) -> bool:
+        """Offer to install what a step needs; return whether it is there."""
+        if install.ensure(step):
+            return True
+        self.controller.tell(_("This step needs Python packages that are not installed."))
+        return False
 
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""

@@ -93,12 +93,16 @@ class StudyPanel(StepPanel):
         """Read the folder."""
         with self.controller.errorsShown():
             folder = self.controller.parameters.inputFolder
+            if not self.installed("load"):
+                return
             task = tasks.load_study(self.controller.requireCase(), folder)
             self.controller.run(task, self._loaded)
 
     def onTry(self, _checked=None):
         """Write a virtual patient and load it."""
         with self.controller.errorsShown():
+            if not self.installed("phantom"):
+                return
             folder = Path(tempfile.mkdtemp(prefix="VirtualPatient-", dir=slicer.app.temporaryPath))
             task = tasks.virtual_patient(folder, 1, self.controller.phantom)
             self.controller.run(task, lambda _task: self._loadVirtual(folder))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import importlib.metadata
+import itertools
 import logging
 from pathlib import Path
 
@@ -10,14 +12,8 @@ from TheranosticDoseLib.errors import EngineUnavailableError
 
 REQUESTER = "TheranosticDose"
 # Step or engine to the sections of requirements.txt that it needs; torch is not among them.
-_SECTIONS = {
-    "load": "base",
-    "export": "base",
-    "mc": "base",
-    "vsv": "base",
-    "vsv_density": "base",
-    "gate": "gate",
-}
+_BASE = ("load", "phantom", "export", "led", "vsv", "vsv_density", "mc")
+_SECTIONS = {**dict.fromkeys(_BASE, "base"), "gate": "gate"}
 _TORCH = ("cnn",)
 
 
@@ -40,7 +36,7 @@ def requirements_of(step: str) -> list[str]:
 
 def missing(step: str) -> list[str]:
     """Return the requirements of a step that are not installed."""
-    return [text for text in requirements_of(step) if importlib.util.find_spec(_name(text)) is None]
+    return [text for text in requirements_of(step) if not _satisfied(text)]
 
 
 def ensure(step: str) -> bool:
@@ -110,6 +106,26 @@ def _how(wanted: list[str], error: Exception) -> str:
         f"The packages {', '.join(wanted)} could not be installed ({error}). Without internet, download their wheels "
         "elsewhere and install them with slicer.util.pip_install from the folder."
     )
+
+
+def _satisfied(requirement: str) -> bool:
+    """Return whether a requirement of the form ``name>=1.2`` is installed; older is not enough."""
+    try:
+        version = importlib.metadata.version(_name(requirement))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    lowest = requirement.partition(">=")[2]
+    return _numbers(version) >= _numbers(lowest)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = []
+    for part in version.split("."):
+        digits = "".join(itertools.takewhile(str.isdigit, part.strip()))
+        if not digits:
+            break
+        found.append(int(digits))
+    return tuple(found)
 
 
 def _name(requirement: str) -> str:
