@@ -24,7 +24,7 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the result folder.
 
-    ``results.json``, ``report.html``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``,
+    ``results.json``, ``report.html``, ``report.pdf``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``,
     ``dose_ENGINE.nii.gz`` and its ``_u``, ``density.nii.gz``, ``vois.seg.nrrd``-like label map).
     An earlier result in ``out`` is kept under ``earlier``.
 
@@ -47,6 +47,7 @@ def write_results(
     from TheranosticDoseLib.report.dicom import export_results
     from TheranosticDoseLib.report.document import results_document, validate_document
     from TheranosticDoseLib.report.html import html_report
+    from TheranosticDoseLib.report.pdf import pdf_report
 
     document = results_document(results)
     validate_document(document)
@@ -66,6 +67,8 @@ def write_results(
         (folder / "report.html").write_text(html_report(results, document, truth), encoding="utf-8")
         if dicom is not None:
             export_results(results, document, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
+        report(progress, 0.8, "Writing the PDF")
+        (folder / "report.pdf").write_bytes(pdf_report(results, document))
         (folder / "results.json").write_text(to_json(document), encoding="utf-8")
     return document
 

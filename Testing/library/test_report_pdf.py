@@ -1,0 +1,100 @@
+"""The PDF report: pages, numbers, empty fields for signatures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from TheranosticDoseLib import workflow
+from TheranosticDoseLib.findings import Finding
+from TheranosticDoseLib.registration import RegistrationSettings
+from TheranosticDoseLib.report import results_document
+from TheranosticDoseLib.report.html import number
+from TheranosticDoseLib.report.pdf import pdf_report
+from TheranosticDoseLib.report.sheet import RIGHT, Sheet
+from TheranosticDoseLib.workflow import RunSettings
+from tiny_study import tiny_study
+
+SETTINGS = RunSettings(registration=RegistrationSettings(method="none"))
+needs_poppler = pytest.mark.skipif(
+    shutil.which("pdftotext") is None, reason="needs the Debian package poppler-utils"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pdf")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> workflow.Results:
+    return workflow.run(tiny_study(folder / "in"), folder / "out", SETTINGS, ("led",))
+
+
+def pages_of(path: Path) -> list[str]:
+    command = ["pdftotext", "-layout", str(path), "-"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\f")[:-1]
+
+
+@needs_poppler
+def test_the_first_page_says_it_all(results: workflow.Results, folder: Path) -> None:
+    document = json.loads((folder / "out" / "results.json").read_text(encoding="utf-8"))
+    pages = pages_of(folder / "out" / "report.pdf")
+    assert len(pages) >= 5
+    first = " ".join(pages[0].split())
+    for text in (
+        "not a medical device",
+        "Patient: tiny",
+        "7.400 GBq",
+        "Computed by",
+        "Approved by",
+        "Signature",
+    ):
+        assert text in first
+    kidney = next(voi for voi in document["vois"] if voi["name"] == "Kidney_L")
+    row = next(line for line in pages[0].splitlines() if line.strip().startswith("Kidney_L"))
+    assert number(kidney["dose"]["led"]["mean_gy"]) in row
+    assert "of dose 23 Gy" in row or "of BED" in row
+    seal = document["integrity"]["sha256"]
+    assert all(seal[:16] in page and "not a medical device" in page for page in pages)
+    assert all(part in "".join(pages) for part in (seal[:32], seal[32:]))
+
+
+@needs_poppler
+def test_no_finding_is_lost_however_many(results: workflow.Results, folder: Path) -> None:
+    many = tuple(Finding("warning", f"f{n}", f"number{n}! " + "word " * 60) for n in range(60))
+    many += (Finding("info", "long", "x" * 5000),)
+    document = results_document(dataclasses.replace(results, findings=many))
+    path = folder / "many.pdf"
+    path.write_bytes(pdf_report(results, document))
+    pages = pages_of(path)
+    listed = "".join(pages[1:])
+    assert all(f"number{n}!" in listed for n in range(60))
+    assert "Signature" in pages[0]
+
+
+def test_nothing_leaves_the_page(results: workflow.Results) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from TheranosticDoseLib.report.pdf import _sheets
+
+    for sheet in _sheets(results, results_document(results)):
+        canvas = FigureCanvasAgg(sheet.figure)
+        renderer = canvas.get_renderer()
+        width = sheet.figure.bbox.width
+        for text in sheet.figure.texts:
+            box = text.get_window_extent(renderer)
+            assert box.x0 > 0, text.get_text()
+            assert box.x1 < (RIGHT + 0.03) * width, text.get_text()
+            assert box.y0 > 0
+
+
+def test_a_table_reports_what_did_not_fit() -> None:
+    sheet = Sheet("header", "footer")
+    rows = [[str(n), "value"] for n in range(200)]
+    done = sheet.table(("number", "word"), rows, (1, 2), (1,))
+    assert 20 < done < 200
+    assert sheet.room >= 0
