@@ -134,13 +134,16 @@ def _lungs(ct: sitk.Image, body: sitk.Image, lung_hu: float) -> list[tuple[str, 
     values = sitk.GetArrayFromImage(resampled(ct, grid, -1024.0))
     inside = sitk.GetArrayFromImage(resampled(body, grid, 0, nearest=True)) > 0
     air = (values < lung_hu) & ndimage.binary_erosion(inside, iterations=2, border_value=1)
+    air &= ~_gas(values, inside)
     # Continued beyond the image, so that lungs that the image cuts keep their last slices.
     opened = ndimage.binary_opening(np.pad(air, 2, mode="edge"))[2:-2, 2:-2, 2:-2]
-    parts, _ = ndimage.label(opened)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    # A lung is at least 60 mL here even where it is cut; bowel gas and the trachea are smaller.
-    lungs = (sizes * WORKING_MM**3 / 1000.0 > 60.0)[parts] & (parts > 0)
+    parts, number = ndimage.label(opened)
+    sizes = np.bincount(parts.ravel()) * WORKING_MM**3 / 1000.0
+    # What is left of gas is small or as empty as air.
+    keep = sizes > 10.0
+    keep[1:] &= np.atleast_1d(ndimage.median(values, parts, np.arange(1, number + 1))) > -920.0
+    keep[0] = False
+    lungs = keep[parts]
     lungs = ndimage.binary_closing(np.pad(lungs, 3, mode="edge"), iterations=2)[3:-3, 3:-3, 3:-3] & inside
     if not lungs.any():
         return []
@@ -151,6 +154,18 @@ def _lungs(ct: sitk.Image, body: sitk.Image, lung_hu: float) -> list[tuple[str, 
         (name, _on(side == which, grid, ct)) for name, which in (("Lung right", 1), ("Lung left", 2))
         if (side == which).any()
     ]  # fmt: skip
+
+
+def _gas(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return gas of stomach, bowel and airways with its blurred rim: emptier than lung, in one piece."""
+    from scipy import ndimage
+
+    empty = (ndimage.gaussian_filter(values, 0.8) < -930.0) & inside
+    parts, _ = ndimage.label(ndimage.binary_opening(empty))
+    sizes = np.bincount(parts.ravel()) * WORKING_MM**3 / 1000.0
+    sizes[0] = 0
+    core = (sizes > 2.0)[parts]
+    return ndimage.binary_dilation(core, iterations=3) if core.any() else core
 
 
 def _split(lungs: np.ndarray, middle: int) -> np.ndarray:
@@ -212,8 +227,9 @@ def _hot_regions(
     if not inside.any() or values[inside].mean() <= 0:
         return []
     mean = float(values[inside].mean())
-    smooth = ndimage.gaussian_filter(values, 2.5 / spacing)
-    window = np.maximum(3, 2 * np.round(8.0 / spacing).astype(int) + 1)
+    smooth = ndimage.gaussian_filter(values, 3.0 / spacing)
+    # Maxima closer than the resolution of the camera are one region.
+    window = np.maximum(3, 2 * np.round(12.0 / spacing).astype(int) + 1)
     peaks = (smooth == ndimage.maximum_filter(smooth, tuple(window))) & (smooth > factor * mean) & inside
     markers, number = ndimage.label(peaks, np.ones((3, 3, 3)))
     if number == 0:

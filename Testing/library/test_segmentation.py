@@ -99,6 +99,19 @@ def test_oblique_ct(scene):
     assert dice(mask_of(found, "Lung right"), sitk.GetArrayFromImage(label) > 0) > 0.92
 
 
+def test_gas_of_the_stomach_is_no_lung(scene):
+    ct, _, truth, _ = scene
+    values = sitk.GetArrayFromImage(ct)
+    rng = np.random.default_rng(2)
+    values[ellipsoid((75, -20, -75), (30, 25, 12))] = -985.0
+    values = np.where(truth["Body"], values, -1000.0) + rng.normal(0, 10.0, SHAPE)
+    gassy = image_of(values)
+    found = backends.segment("classical", gassy, None, ["Lung left"])
+    gas = ellipsoid((75, -20, -75), (30, 25, 12))
+    assert dice(mask_of(found, "Lung left"), truth["Lung left"] & ~gas) > 0.93
+    assert (mask_of(found, "Lung left") & gas).sum() < 0.1 * gas.sum()
+
+
 def test_the_outermost_slices_are_not_lost(scene):
     ct, _, truth, _ = scene
     cut = sitk.Resample(ct[:, :, 9:35], [96, 72, 21], sitk.Transform(), sitk.sitkLinear, ct[:, :, 9:35].GetOrigin(),

@@ -90,23 +90,43 @@ def sample_of(patient: VirtualPatient) -> dict[str, np.ndarray]:
     ct = sitk.Resample(patient.ct[0], spect, sitk.Transform(), sitk.sitkLinear, -1024.0)
     labels = sitk.Resample(patient.labels, spect, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     regions = sitk.GetArrayFromImage(labels).astype(np.uint8)
-    lesion_names = [voi.name for voi in patient.vois if voi.kind == "lesion"]
-    organ, lesion, instance = (np.zeros(256, np.uint8) for _ in range(3))
+    organs, instances = organ_labels(patient, regions)
+    lesion = np.zeros(256, np.uint8)
     for label, name in patient.names.items():
-        organ[label] = 1 + ORGANS.index(_organ(name, name in lesion_names))
-        instance[label] = 1 + lesion_names.index(name) if name in lesion_names else 0
-        lesion[label] = 1 if name in lesion_names else 2 if name.startswith(PHYSIOLOGICAL) else 0
-    organs = organ[regions]
-    _lesions_to_organs(organs, instance[regions] > 0)
+        lesion[label] = 2 if name.startswith(PHYSIOLOGICAL) else 0
     return {
         "ct": np.clip(sitk.GetArrayFromImage(ct), -1024, 3071).astype(np.int16),
         "spect": sitk.GetArrayFromImage(spect).astype(np.float32),
         "regions": regions,
         "organs": organs,
-        "lesions": lesion[regions],
-        "instances": instance[regions],
+        "lesions": np.where(instances > 0, 1, lesion[regions]).astype(np.uint8),
+        "instances": instances,
         "spacing_mm": np.array(spect.GetSpacing(), np.float32),
     }
+
+
+def organ_labels(patient: VirtualPatient, regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return organ labels (from 1, in the order of :data:`ORGANS`) and lesion numbers of region labels.
+
+    Parameters
+    ----------
+    patient : VirtualPatient
+    regions : ndarray of uint8, shape (z, y, x)
+        Labels of the patient, on any grid.
+
+    Returns
+    -------
+    tuple of ndarray of uint8, shape (z, y, x)
+        A lesion belongs to the organ around it.
+    """
+    lesion_names = [voi.name for voi in patient.vois if voi.kind == "lesion"]
+    organ, instance = (np.zeros(256, np.uint8) for _ in range(2))
+    for label, name in patient.names.items():
+        organ[label] = 1 + ORGANS.index(_organ(name, name in lesion_names))
+        instance[label] = 1 + lesion_names.index(name) if name in lesion_names else 0
+    organs, instances = organ[regions], instance[regions]
+    _lesions_to_organs(organs, instances > 0)
+    return organs, instances
 
 
 def _organ(name: str, is_lesion: bool) -> str:
