@@ -136,3 +136,24 @@ def cycles(options: argparse.Namespace) -> None:
         expected, safe = number(row["expected"]), number(row["safe"])
         say(f"{row['voi']}, {row['limit']}: next activity {expected} GBq expected, {safe} GBq safe")
     say(f"Page: {options.out / 'cycles.html'}")
+
+
+def commission(options: argparse.Namespace) -> None:
+    """The acceptance test; exit status 1 where it is not passed."""
+    from TheranosticDoseLib.commission import commission as run_commission
+
+    parts = tuple(options.part) if options.part else ("kinetics", "physics", "patients")
+    with progress_of(options.progress) as progress:
+        result = run_commission(options.out, options.quick, parts, progress)
+    words = {True: "within", False: "OUTSIDE", None: "reported"}
+    rows = [
+        [f"{c.group}: {c.name}", f"{c.measured:.5g}", f"{c.expected:.5g}", c.unit, words[c.passed]]
+        for c in result.checks
+    ]
+    show_table("Acceptance", ["check", "measured", "expected", "unit", "limit"], rows)
+    for failure in result.failures:
+        say(f"Not run: {failure}")
+    say(f"{'Passed' if result.passed else 'NOT passed'} in {result.seconds:.0f} s")
+    say(f"Page: {options.out / 'acceptance.html'}")
+    if not result.passed:
+        raise SystemExit(1)

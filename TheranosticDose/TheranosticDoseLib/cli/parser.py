@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _calibrate(table)
     _kinetics(table)
     _cycles(table)
+    _commission(table)
     return top
 
 
@@ -253,3 +254,21 @@ def _kinetics(table) -> None:
     )
     priors.add_argument("--out", type=Path, required=True, metavar="FILE")
     priors.add_argument("--nuclide", default="Lu-177", metavar="NAME")
+
+
+def _commission(table) -> None:
+    commission = _command(
+        table,
+        "commission",
+        out_commands.commission,
+        "acceptance test at a site: phantoms and virtual patients",
+    )
+    commission.add_argument("--out", type=Path, default=Path("acceptance"), metavar="DIR")
+    commission.add_argument("--quick", action="store_true", help="a first look, no acceptance")
+    commission.add_argument(
+        "--part",
+        action="append",
+        choices=("kinetics", "physics", "patients"),
+        help="only this, may be repeated",
+    )
+    commission.epilog = "Exit status 0: passed; 1: not passed. " + DISCLAIMER

@@ -1,0 +1,176 @@
+"""Run the acceptance test and write its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from TheranosticDoseLib import DISCLAIMER, __version__
+from TheranosticDoseLib.commission import kinetics, patients, physics
+from TheranosticDoseLib.commission.check import Check
+from TheranosticDoseLib.errors import CancelledError, SettingsError, TheranosticDoseError
+from TheranosticDoseLib.files import staged, to_json
+from TheranosticDoseLib.progress import Progress, part_of, report
+
+SCHEMA = "theranostic-dose/acceptance/1"
+PARTS = {"kinetics": (kinetics, 0.05), "physics": (physics, 0.25), "patients": (patients, 0.7)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Acceptance:
+    """The outcome.
+
+    Attributes
+    ----------
+    checks : tuple of Check
+    failures : tuple of str
+        Parts that could not be run, with the reason.
+    seconds, cpu_seconds : float
+    """
+
+    checks: tuple[Check, ...]
+    failures: tuple[str, ...]
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every part ran and every check with a limit is within it."""
+        return not self.failures and all(check.passed is not False for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dictionary."""
+        return {
+            "schema": SCHEMA,
+            "software": {"name": "theranostic-dosimetry", "version": __version__},
+            "disclaimer": DISCLAIMER,
+            "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+            "machine": {"python": platform.python_version(), "platform": platform.platform()},
+            "passed": self.passed,
+            "failures": list(self.failures),
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+def commission(
+    out: str | Path,
+    quick: bool = False,
+    parts: Sequence[str] = tuple(PARTS),
+    progress: Progress | None = None,
+) -> Acceptance:
+    """Run the acceptance test.
+
+    Parameters
+    ----------
+    out : str or Path
+        Gets ``acceptance.json`` and ``acceptance.html``.
+    quick : bool
+        Fewer decays and one small virtual patient, in about two minutes.
+    parts : sequence of str
+        Of ``kinetics``, ``physics`` and ``patients``.
+    progress : callable, optional
+
+    Returns
+    -------
+    Acceptance
+        A part that fails to run is a failure of the test; the others are still run.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise SettingsError(f"Unknown part {unknown[0] if unknown else ''!r}; known: {', '.join(PARTS)}.")
+    started, cpu = time.perf_counter(), time.process_time()
+    checks: list[Check] = []
+    failures = []
+    with staged(Path(out)) as folder:
+        done, total = 0.0, sum(PARTS[part][1] for part in parts)
+        for part in parts:
+            module, share = PARTS[part]
+            try:
+                checks += module.checks(quick, part_of(progress, done / total, (done + share) / total))
+            except CancelledError:
+                raise
+            except TheranosticDoseError as error:
+                failures.append(f"{part}: {error}")
+            done += share
+        seconds, used = time.perf_counter() - started, time.process_time() - cpu
+        result = Acceptance(tuple(checks), tuple(failures), seconds, used)
+        (folder / "acceptance.json").write_text(to_json(result.to_dict()), encoding="utf-8")
+        (folder / "acceptance.html").write_text(_page(result, quick), encoding="utf-8")
+    report(progress, 1.0, "Done")
+    return result
+
+
+def _page(result: Acceptance, quick: bool) -> str:
+    from TheranosticDoseLib.report.page import Section, page, tag
+
+    limited = [check for check in result.checks if check.passed is not None]
+    good = sum(bool(check.passed) for check in limited)
+    verdict = "passed" if result.passed else "NOT passed"
+    kind = "quick test, no acceptance" if quick else "acceptance test"
+    text = f"{good} of {len(limited)} numbers within their limits." + "".join(
+        f" {f}" for f in result.failures
+    )
+    when = dt.datetime.now().strftime("%Y-%m-%d %H:%M")
+    identity = [
+        ["Software", f"theranostic-dosimetry {__version__}"],
+        ["Python", platform.python_version()],
+        ["Machine", platform.platform()],
+        ["Date", when],
+        ["Time", f"{result.seconds:.0f} s ({result.cpu_seconds:.0f} s of processor)"],
+        ["Accepted by (name, date, signature)", ""],
+    ]
+    sections = [
+        Section("Verdict", f"{verdict.capitalize()}. {text}", ("What", "Value"), identity, (1,)),
+        *(
+            Section(
+                group,
+                header=(
+                    "Check",
+                    "Measured",
+                    "Expected",
+                    "Unit",
+                    "Deviation",
+                    "Limit",
+                    "u (k=1)",
+                    "z",
+                    "",
+                    "Expected from",
+                ),
+                rows=[_row(check, tag) for check in result.checks if check.group == group],
+                text_columns=(9,),
+            )
+            for group in dict.fromkeys(check.group for check in result.checks)
+        ),
+    ]
+    return page("Acceptance of the dosimetry software", f"{kind}: {verdict}", sections)
+
+
+def _row(check: Check, tag: Any) -> list[Any]:
+    if check.absolute:
+        deviation, limit = f"{check.deviation:+.3g}", "-" if check.limit is None else f"{check.limit:g}"
+    else:
+        deviation = f"{100 * check.deviation:+.2f} %"
+        limit = "-" if check.limit is None else f"{100 * check.limit:g} %"
+    state = {True: tag("within", "good"), False: tag("outside", "bad"), None: tag("reported", "info")}[
+        check.passed
+    ]
+    u, z = (f"{check.u:.2g}", f"{check.z:+.1f}") if check.z is not None else ("-", "-")
+    return [
+        check.name,
+        f"{check.measured:.5g}",
+        f"{check.expected:.5g}",
+        check.unit,
+        deviation,
+        limit,
+        u,
+        z,
+        state,
+        check.source,
+    ]
