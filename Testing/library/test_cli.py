@@ -203,3 +203,106 @@ def test_inspect_an_empty_folder(tmp_path: Path) -> None:
     page = json.loads(result.stdout)
     assert page["usable"] is False
     assert page["errors"]
+
+
+def not_a_number(tia: Path) -> str:
+    array = np.ones((12, 12, 12), np.float32)
+    array[3, 3, 3] = np.nan
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((4.0, 4.0, 4.0))
+    sitk.WriteImage(image, str(tia))
+    return "1 voxels are NaN"
+
+
+def ends_early(tia: Path) -> str:
+    whole = tia.read_bytes()
+    tia.write_bytes(whole[: len(whole) // 2])
+    return "ends early"
+
+
+def several_components(tia: Path) -> str:
+    image = sitk.GetImageFromArray(np.ones((12, 12, 12, 3), np.float32), isVector=True)
+    image.SetSpacing((4.0, 4.0, 4.0))
+    sitk.WriteImage(image, str(tia))
+    return "several components"
+
+
+@pytest.mark.parametrize("spoil", [not_a_number, ends_early, several_components])
+def test_dose_of_a_spoiled_nifti_is_no_number(maps: Path, spoil) -> None:
+    text = spoil(maps / "tia.nii.gz")
+    result = shell(
+        *("dose", "--tia", maps / "tia.nii.gz", "--density", maps / "density.nii.gz"),
+        *("--engine", "led", "--out", maps / "dose.nii.gz"),
+    )
+    assert_one_line_error(result, text)
+    assert not (maps / "dose.nii.gz").exists()
+
+
+@pytest.mark.parametrize("value", [256, 1.5])
+def test_material_that_is_no_tissue_is_not_rounded_to_one(maps: Path, value: float) -> None:
+    density = sitk.ReadImage(str(maps / "density.nii.gz"))
+    sitk.WriteImage(density * value, str(maps / "material.nii.gz"))
+    result = shell(
+        *("dose", "--tia", maps / "tia.nii.gz", "--density", maps / "density.nii.gz"),
+        *("--material", maps / "material.nii.gz", "--engine", "led", "--out", maps / "dose.nii.gz"),
+    )
+    assert_one_line_error(result, "no tissue index")
+
+
+def test_ct_elsewhere_is_an_error(maps: Path) -> None:
+    ct = sitk.ReadImage(str(maps / "ct.nii.gz"))
+    ct.SetOrigin((5000.0, 0.0, 0.0))
+    sitk.WriteImage(ct, str(maps / "ct.nii.gz"))
+    result = shell(
+        *("dose", "--tia", maps / "tia.nii.gz", "--ct", maps / "ct.nii.gz"),
+        *("--engine", "led", "--out", maps / "dose.nii.gz"),
+    )
+    assert_one_line_error(result, "do not overlap")
+
+
+def test_dose_tells_its_warnings(maps: Path) -> None:
+    ct = sitk.ReadImage(str(maps / "ct.nii.gz"))
+    sitk.WriteImage(ct + 40000, str(maps / "ct.nii.gz"))
+    result = shell(
+        *("dose", "--tia", maps / "tia.nii.gz", "--ct", maps / "ct.nii.gz"),
+        *("--engine", "led", "--out", maps / "dose.nii.gz"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "above 3000 HU" in result.stdout
+
+
+def test_dose_does_not_replace_its_input(maps: Path) -> None:
+    before = (maps / "tia.nii.gz").read_bytes()
+    result = shell(
+        *("dose", "--tia", maps / "tia.nii.gz", "--density", maps / "density.nii.gz"),
+        *("--engine", "led", "--out", maps / "tia.nii.gz"),
+    )
+    assert_one_line_error(result, "one of the inputs")
+    assert (maps / "tia.nii.gz").read_bytes() == before
+
+
+def test_terminated_command_leaves_nothing_partial(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from TheranosticDoseLib.cli import commands\n"
+        "from TheranosticDoseLib.cli.main import main\n"
+        "from TheranosticDoseLib.files import staged\n"
+        "def write(options):\n"
+        "    with staged(Path(sys.argv[1])) as folder:\n"
+        "        (folder / 'a').write_text('a')\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(5)\n"
+        "commands.engines = write\n"
+        "main(['engines'])\n"
+    )
+    paths = os.pathsep.join(str(CHECKOUT / name) for name in ("TheranosticDose", "DoseSegmentation"))
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+        check=False,
+    )
+    assert_one_line_error(result, "Cancelled")
+    assert not (tmp_path / "out").exists()

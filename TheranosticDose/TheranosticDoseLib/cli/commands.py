@@ -93,11 +93,14 @@ def dose(options: argparse.Namespace) -> None:
         raise InputError(
             "--material goes with --density; with --ct the tissue follows from the Hounsfield units."
         )
+    for given in (options.tia, options.ct, options.density, options.material):
+        if given and given.resolve() == options.out.resolve():
+            raise InputError(f"--out {options.out} is one of the inputs; give the dose another name.")
     tia = read_image(options.tia, "--tia")
     if options.ct:
         anatomy = Anatomy.from_ct(read_image(options.ct, "--ct")).on_grid(tia)
     else:
-        material = read_image(options.material, "--material", integer=True) if options.material else None
+        material = read_image(options.material, "--material") if options.material else None
         anatomy = Anatomy(read_image(options.density, "--density"), material)
     with progress_of(options.progress) as progress:
         result = absorbed_dose(
@@ -109,6 +112,9 @@ def dose(options: argparse.Namespace) -> None:
         if result.uncertainty is not None:
             write_image(result.uncertainty, beside(name, "_u"))
         write_whole(beside(name, "", ".json"), to_json(result.record))
+    for finding in result.record["findings"]:
+        if finding["severity"] != "info":
+            say(f"{finding['severity']}: {finding['message']} {finding['remedy']}")
     say(f"Dose in Gy: {options.out}")
 
 
@@ -206,20 +212,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_image(path: Path, option: str, *, integer: bool = False) -> sitk.Image:
-    """Return an image that SimpleITK reads; the error names the option and the file."""
+def read_image(path: Path, option: str) -> sitk.Image:
+    """Return a volume of grey values, float32; the error names the option and the file."""
     import SimpleITK as sitk
 
-    if not path.is_file():
-        raise InputError(f"{option}: there is no file {path}.")
+    from TheranosticDoseLib.dicom_io.labelmap import not_finite_in_nifti
+    from TheranosticDoseLib.dicom_io.labelmap import read_image as read
+
     try:
-        image = sitk.ReadImage(str(path), sitk.sitkUInt8 if integer else sitk.sitkFloat32)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{option}: {path} is not an image that can be read ({reason}).") from error
-    if image.GetDimension() != 3:
-        raise InputError(f"{option}: {path} has {image.GetDimension()} dimensions; a volume is needed.")
-    return image
+        image = read(path)
+        if bad := not_finite_in_nifti(path):
+            raise InputError(
+                f"{path.name}: {bad} voxels are NaN or infinite; repair them or set them to zero."
+            )
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{option}: {path} has several components a voxel; grey values are expected.")
+    return sitk.Cast(image, sitk.sitkFloat32)
 
 
 def engine_settings(pairs: list[str]) -> dict[str, Any]:

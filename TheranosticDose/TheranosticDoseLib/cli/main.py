@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from TheranosticDoseLib.errors import TheranosticDoseError
 
     chosen = parser().parse_args(arguments)
+    # A terminated run cleans up like an interrupted one; only the main thread may set this.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         chosen.function(chosen)
     except TheranosticDoseError as error:

@@ -115,6 +115,7 @@ def read_image(path: Path) -> sitk.Image:
 
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
+    _check_whole(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
@@ -128,25 +129,59 @@ def read_image(path: Path) -> sitk.Image:
 
 def not_finite_in_nifti(path: Path) -> int:
     """Return how many values of a NIfTI file are not finite; its reader turns them into zeros in silence."""
+    header = _nifti(path)
+    if header is None:
+        return 0
+    data, order, offset = header
+    # NIfTI-1: datatype (16: float32, 64: float64) at 70.
+    kind = {16: "f4", 64: "f8"}.get(int(np.frombuffer(data, f"{order}i2", 1, 70)[0]))
+    if kind is None:
+        return 0
+    count = (len(data) - offset) // np.dtype(kind).itemsize
+    values = np.frombuffer(data, order + kind, max(count, 0), min(offset, len(data)))
+    return int(np.count_nonzero(~np.isfinite(values)))
+
+
+def _check_whole(path: Path) -> None:
+    """Raise where a NIfTI file ends early; its reader fills up with zeros in silence."""
+    header = _nifti(path)
+    if header is None:
+        return
+    data, order, offset = header
+    # NIfTI-1: number of dimensions and their sizes at 40, bits per voxel at 72.
+    dimensions = np.frombuffer(data, f"{order}i2", 8, 40).astype(np.int64)
+    voxels = int(np.prod(dimensions[1 : 1 + max(0, min(int(dimensions[0]), 7))]))
+    wanted = offset + voxels * int(np.frombuffer(data, f"{order}i2", 1, 72)[0]) // 8
+    if len(data) < wanted:
+        raise InputError(f"{path.name}: ends after {len(data)} of {wanted} bytes; copy the file again.")
+
+
+def _nifti(path: Path) -> tuple[bytes, str, int] | None:
+    """Return bytes, byte order and offset of the voxels of a single-file NIfTI-1, ``None`` for other formats.
+
+    Raises
+    ------
+    InputError
+        Where the compressed file ends early or is damaged.
+    """
     import gzip
+    import zlib
 
     if not re.search(r"\.nii(\.gz)?$", path.name, re.IGNORECASE):
-        return 0
+        return None
     opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as stream:
-        data = stream.read()
-    # NIfTI-1: sizeof_hdr is 348; datatype (16: float32, 64: float64) at 70, vox_offset at 108.
+    try:
+        with opener(path, "rb") as stream:
+            data = stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path.name}: the compressed file is damaged or ends early ({error}); copy it again."
+        ) from None
+    # sizeof_hdr is 348, vox_offset at 108.
     for order in "<>":
-        if len(data) < 352 or int(np.frombuffer(data, f"{order}i4", 1)[0]) != 348:
-            continue
-        kind = {16: "f4", 64: "f8"}.get(int(np.frombuffer(data, f"{order}i2", 1, 70)[0]))
-        offset = max(int(np.frombuffer(data, f"{order}f4", 1, 108)[0]), 352)
-        if kind is None:
-            return 0
-        count = (len(data) - offset) // np.dtype(kind).itemsize
-        values = np.frombuffer(data, order + kind, max(count, 0), min(offset, len(data)))
-        return int(np.count_nonzero(~np.isfinite(values)))
-    return 0
+        if len(data) >= 352 and int(np.frombuffer(data, f"{order}i4", 1)[0]) == 348:
+            return data, order, max(int(np.frombuffer(data, f"{order}f4", 1, 108)[0]), 352)
+    return None
 
 
 def _is_fraction(image: sitk.Image) -> bool:

@@ -75,7 +75,8 @@ class Anatomy:
 
         names = [tissue.name for tissue in tissues.tissues()]
         index = array_of(self.material)
-        if not np.isfinite(index).all() or index.min() < 0 or index.max() >= len(names):
+        whole = np.isfinite(index).all() and np.array_equal(index, np.round(index))
+        if not whole or index.min() < 0 or index.max() >= len(names):
             known = ", ".join(f"{i} {name}" for i, name in enumerate(names))
             raise InputError(f"The material map holds values that are no tissue index; known: {known}.")
 
@@ -121,6 +122,11 @@ class Anatomy:
 
         Voxels of ``grid`` beyond the field of view become air, with a finding where
         that concerns more than a rim.
+
+        Raises
+        ------
+        InputError
+            Where the two do not overlap at all.
         """
         import SimpleITK as sitk
 
@@ -133,6 +139,11 @@ class Anatomy:
         ones.CopyInformation(self.density)
         covered = resample(ones, grid, order="nearest")
         inside = float(array_of(covered).mean())
+        if inside == 0:
+            raise InputError(
+                "The CT or density map and the dose grid do not overlap; check that both are of this patient "
+                "and in one frame of reference."
+            )
         findings = self.findings
         if inside < 0.98:
             findings += (
