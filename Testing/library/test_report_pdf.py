@@ -80,8 +80,9 @@ def test_no_finding_is_lost_however_many(results: workflow.Results, folder: Path
 def test_nothing_leaves_the_page(results: workflow.Results) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from TheranosticDoseLib.report.pdf import _sheets
+    from TheranosticDoseLib.report.pictures import overview
 
-    for sheet in _sheets(results, results_document(results)):
+    for sheet in _sheets(results, results_document(results), overview(results)):
         canvas = FigureCanvasAgg(sheet.figure)
         renderer = canvas.get_renderer()
         width = sheet.figure.bbox.width

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 
 
-def html_report(results: Results, document: dict[str, Any], truth: dict[str, Any] | None = None) -> str:
+def html_report(
+    results: Results,
+    document: dict[str, Any],
+    truth: dict[str, Any] | None = None,
+    overview: list[tuple[str, bytes]] | None = None,
+) -> str:
     """Return the page.
 
     Parameters
@@ -23,6 +28,8 @@ def html_report(results: Results, document: dict[str, Any], truth: dict[str, Any
         Of :func:`results_document`; every number of the page comes from it.
     truth : dict, optional
         Table of truth against result of a virtual patient (``demo``).
+    overview : list of (title, PNG), optional
+        Of :func:`pictures.overview`, where they were drawn already.
     """
     import jinja2
     from DoseSegmentationLib.resources import resource_path
@@ -46,7 +53,7 @@ def html_report(results: Results, document: dict[str, Any], truth: dict[str, Any
         engines=list(results.doses),
         first=first,
         plots={name: _plot(figure, name) for name, figure in figures.items() if figure is not None},
-        pictures=_pictures(results),
+        pictures=_pictures(results, overview or pictures.overview(results)),
         comparison=results.comparison.html() if results.comparison is not None else "",
         plotly_js=get_plotlyjs(),
         truth=truth,
@@ -73,12 +80,11 @@ def _plot(figure: Any, name: str) -> str:
     )
 
 
-def _pictures(results: Results) -> list[dict[str, str]]:
-    """Title and data URI of each picture."""
+def _pictures(results: Results, overview: list[tuple[str, bytes]]) -> list[dict[str, str]]:
+    """Title and data URI of each picture: the overview, then the registrations."""
     from TheranosticDoseLib.registration.pictures import quality_pictures
 
-    shown = [("SPECT on the reference grid", pictures.projections(results))]
-    shown += [(f"Absorbed dose, {engine}", pictures.fusion(results, engine)) for engine in results.doses]
+    shown = list(overview)
     for acquisition in results.study.acquisitions:
         if acquisition.label != results.registered.reference:
             for title, data in quality_pictures(results.registered, acquisition.label).items():

@@ -18,7 +18,9 @@ SUMMARY_ROWS, SUMMARY_FINDINGS = 18, 5
 DASH = "\N{EN DASH}"
 
 
-def pdf_report(results: Results, document: dict[str, Any]) -> bytes:
+def pdf_report(
+    results: Results, document: dict[str, Any], overview: list[tuple[str, bytes]] | None = None
+) -> bytes:
     """Return the report as PDF (A4).
 
     Parameters
@@ -26,15 +28,19 @@ def pdf_report(results: Results, document: dict[str, Any]) -> bytes:
     results : Results
     document : dict
         Of :func:`results_document`; every number comes from it.
+    overview : list of (title, PNG), optional
+        Of :func:`pictures.overview`, where they were drawn already.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_pdf import PdfPages
+
+    from TheranosticDoseLib.report import pictures
 
     buffer = io.BytesIO()
     name = document.get("patient_id") or "no patient name"
     information = {"Title": f"Internal dosimetry, {name}", "Subject": document["disclaimer"]}
     with rc_context({"pdf.fonttype": 42, "font.family": "DejaVu Sans"}):
-        sheets = list(_sheets(results, document))
+        sheets = list(_sheets(results, document, overview or pictures.overview(results)))
         with PdfPages(buffer, metadata=information) as pdf:
             for page, sheet in enumerate(sheets, start=1):
                 sheet.figure.text(
@@ -44,8 +50,7 @@ def pdf_report(results: Results, document: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _sheets(results: Results, document: dict[str, Any]) -> Iterator[Sheet]:
-    shown = _shown(results)
+def _sheets(results: Results, document: dict[str, Any], shown: list[tuple[str, bytes]]) -> Iterator[Sheet]:
     summary = _summary(document)
     summary.picture(shown[1][1], shown[1][0])
     yield summary
@@ -258,16 +263,6 @@ def _finish(axes: Any, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=6.5, ncols=2, frameon=False, loc="upper right")
-
-
-def _shown(results: Results) -> list[tuple[str, bytes]]:
-    """Caption and PNG of the scans and of the dose of each engine."""
-    from TheranosticDoseLib.report import pictures
-
-    shown = [("SPECT on the reference grid, coronal maximum projections", pictures.projections(results))]
-    return shown + [
-        (f"Absorbed dose, {engine}", pictures.fusion(results, engine)) for engine in results.doses
-    ]
 
 
 def _pictures(shown: list[tuple[str, bytes]], document: dict[str, Any]) -> Iterator[Sheet]:

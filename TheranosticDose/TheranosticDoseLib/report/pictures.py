@@ -44,6 +44,12 @@ def png(figure: Any, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
+def overview(results: Results) -> list[tuple[str, bytes]]:
+    """Return title and PNG of the scans and of the dose of each engine."""
+    shown = [("SPECT on the reference grid", projections(results))]
+    return shown + [(f"Absorbed dose, {engine}", fusion(results, engine)) for engine in results.doses]
+
+
 def projections(results: Results) -> bytes:
     """Return the coronal maximum projections of the registered SPECTs, one scale for all."""
     box = _body_box(results)

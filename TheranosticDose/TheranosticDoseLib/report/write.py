@@ -48,6 +48,7 @@ def write_results(
     from TheranosticDoseLib.report.document import results_document, validate_document
     from TheranosticDoseLib.report.html import html_report
     from TheranosticDoseLib.report.pdf import pdf_report
+    from TheranosticDoseLib.report.pictures import overview
 
     document = results_document(results)
     validate_document(document)
@@ -64,11 +65,12 @@ def write_results(
         }
         for name, text in contents.items():
             (folder / "tables" / name).write_text(text, encoding="utf-8", newline="")
-        (folder / "report.html").write_text(html_report(results, document, truth), encoding="utf-8")
+        shown = overview(results)
+        page = html_report(results, document, truth, shown)
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        (folder / "report.pdf").write_bytes(pdf_report(results, document, shown))
         if dicom is not None:
             export_results(results, document, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
-        report(progress, 0.8, "Writing the PDF")
-        (folder / "report.pdf").write_bytes(pdf_report(results, document))
         (folder / "results.json").write_text(to_json(document), encoding="utf-8")
     return document
 
