@@ -242,6 +242,30 @@ def test_label_map_of_another_grid_keeps_its_volume(folder, tmp_path_factory):
     assert volume_ml(voi) == pytest.approx(30 * 18 * 25 * 0.8**3 / 1000, rel=0.02)
 
 
+def test_labels_outside_a_study_are_told(folder, tmp_path_factory):
+    study = load_study(folder)
+    image = sitk.Image([400, 20, 20], sitk.sitkUInt8)
+    image.SetSpacing([2.0, 2.0, 2.0])
+    image.SetOrigin([-20.0, -20.0, 105.0])
+    image[2:12, 5:15, 5:15] = 1
+    image[380:390, 5:15, 5:15] = 2
+    path = tmp_path_factory.mktemp("vois") / "two.mha"
+    sitk.WriteImage(image, str(path))
+    findings = []
+    assert [voi.name for voi in load_voi_file(path, study, findings)] == ["label 1"]
+    assert any("label 2" in finding.message and "left out" in finding.message for finding in findings)
+
+
+def test_label_map_that_ends_early_is_an_error(folder, tmp_path_factory):
+    study = load_study(folder)
+    labels = np.random.default_rng(1).integers(0, 3, dialects.SHAPE).astype(np.uint8)
+    path = tmp_path_factory.mktemp("vois") / "cut.nii.gz"
+    sitk.WriteImage(label_image(study.acquisitions[0].spect, labels), str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    with pytest.raises(InputError, match="ends early"):
+        load_voi_file(path, study)
+
+
 def test_files_that_hold_no_voi(folder, tmp_path_factory):
     study = load_study(folder)
     elsewhere = tmp_path_factory.mktemp("vois")

@@ -179,6 +179,22 @@ def test_unknown_scan_of_a_voi(registered):
         vois_on_reference(dataclasses.replace(registered, study=study))
 
 
+def test_voi_outside_the_reference_is_left_out_and_said(registered):
+    import dataclasses
+
+    inside = registered.study.vois[0]
+    far = sitk.Image(inside.weights)
+    far.SetOrigin((5000.0, 0.0, 0.0))
+    study = dataclasses.replace(registered.study, vois=(inside, Voi("Brain", far, "24h")))
+    moved = dataclasses.replace(registered, study=study)
+    left_out = []
+    assert [mapped.voi.name for mapped in map_vois(moved, left_out)] == ["Lesion 1"]
+    assert [finding.field for finding in left_out] == ["vois.Brain"]
+    assert "left out" in left_out[0].message
+    with pytest.raises(InputError, match="outside the field of view"):
+        map_vois(moved)
+
+
 def test_overlaps_and_dice():
     image = grid()
     one, two, apart = (

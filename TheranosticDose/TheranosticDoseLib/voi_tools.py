@@ -25,6 +25,10 @@ _LOOK_MM = 6.0
 _WIDER_MM = 60.0
 
 
+class OutsideError(InputError):
+    """A VOI of which nothing lies on the grid."""
+
+
 @dataclasses.dataclass(frozen=True)
 class MappedVoi:
     """A VOI on another grid and what the way there did to its volume.
@@ -106,7 +110,8 @@ def map_voi(voi: Voi, grid: sitk.Image, transform: sitk.Transform | None = None)
     Raises
     ------
     InputError
-        If the VOI is empty, holds values outside 0 to 1, or lies entirely outside the grid.
+        If the VOI is empty, holds values outside 0 to 1, or lies entirely outside the grid
+        (:class:`OutsideError`).
     """
     before = _checked_volume(voi)
     outside, low, size = _look(voi, grid, transform)
@@ -118,7 +123,7 @@ def map_voi(voi: Voi, grid: sitk.Image, transform: sitk.Transform | None = None)
     weights = image_like(weights, grid)
     after = volume_ml(weights)
     if after <= 0:
-        raise InputError(
+        raise OutsideError(
             f"VOI {voi.name!r} lies outside the field of view of the reference scan; "
             "check that it was drawn on this patient's images."
         )
@@ -137,13 +142,20 @@ def map_voi(voi: Voi, grid: sitk.Image, transform: sitk.Transform | None = None)
     return MappedVoi(mapped, before, after, outside, tuple(findings))
 
 
-def map_vois(registered: RegisteredStudy) -> tuple[MappedVoi, ...]:
+def map_vois(registered: RegisteredStudy, left_out: list[Finding] | None = None) -> tuple[MappedVoi, ...]:
     """Return every VOI of the study on the reference grid, one per name.
 
     Where a name was drawn on several scans, the one on the reference is kept (else the one on the
     scan nearest in time to it), with a finding.  The others stay in ``registered.study.vois``:
     they are the better choice for the activity of their own scan
     (:func:`activity_per_time_point`).
+
+    Parameters
+    ----------
+    registered : RegisteredStudy
+    left_out : list, optional
+        Gets a finding for each VOI that lies entirely outside the reference grid, which is left out;
+        without a list that raises :class:`OutsideError`.
     """
     by_name: dict[str, list[Voi]] = {}
     for voi in registered.study.vois:
@@ -152,7 +164,15 @@ def map_vois(registered: RegisteredStudy) -> tuple[MappedVoi, ...]:
     for name, drawn in by_name.items():
         voi = min(drawn, key=lambda one: _distance_h(registered, one))
         transform = registered.transforms[_index(registered, voi)]
-        result = map_voi(voi, registered.grid, transform)
+        try:
+            result = map_voi(voi, registered.grid, transform)
+        except OutsideError as error:
+            if left_out is None:
+                raise
+            message = f"{str(error).partition(';')[0]}; it was left out."
+            remedy = "Check that it was drawn on this patient's images, or choose a reference that covers it."
+            left_out.append(Finding("missing", f"vois.{name}", message, None, voi.origin, remedy))
+            continue
         if len(drawn) > 1:
             labels = ", ".join(one.acquisition or registered.reference for one in drawn)
             chosen = voi.acquisition or registered.reference

@@ -18,6 +18,8 @@ from TheranosticDoseLib.study import Study, Voi
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from TheranosticDoseLib.findings import Finding
+
 DICOM_KINDS = ("RTSTRUCT", "SEG")
 
 
@@ -96,7 +98,7 @@ def targets_of(study: Study) -> list[Target]:
     return targets
 
 
-def load_voi_file(path: str | Path, study: Study) -> tuple[Voi, ...]:
+def load_voi_file(path: str | Path, study: Study, findings: list[Finding] | None = None) -> tuple[Voi, ...]:
     """Load VOIs from an additional file.
 
     Parameters
@@ -108,6 +110,8 @@ def load_voi_file(path: str | Path, study: Study) -> tuple[Voi, ...]:
         The VOIs are put on the grid of the acquisition that the file refers to; a label
         map goes with the acquisition whose SPECT or CT has its grid, else the first one
         that it overlaps.
+    findings : list, optional
+        Gets what was doubtful or left out.
 
     Raises
     ------
@@ -117,17 +121,20 @@ def load_voi_file(path: str | Path, study: Study) -> tuple[Voi, ...]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give an RTSTRUCT, SEG, NRRD or NIfTI.")
+    journal = Journal(strict=True)
     with quiet_pydicom():
         header = _dicom_header(path)
         if header is None:
             from TheranosticDoseLib.dicom_io.labelmap import vois_of_labelmap
 
-            return tuple(with_unique_names(vois_of_labelmap(path, targets_of(study))))
-        kind = kind_of(header)
-        if kind not in DICOM_KINDS:
-            raise InputError(f"{path.name}: is {kind}; VOIs come from RTSTRUCT, SEG, NRRD or NIfTI.")
-        journal = Journal(strict=True)
-        vois = vois_of_object(header, kind, targets_of(study), {}, journal)
+            vois = vois_of_labelmap(path, targets_of(study), journal)
+        else:
+            kind = kind_of(header)
+            if kind not in DICOM_KINDS:
+                raise InputError(f"{path.name}: is {kind}; VOIs come from RTSTRUCT, SEG, NRRD or NIfTI.")
+            vois = vois_of_object(header, kind, targets_of(study), {}, journal)
+    if findings is not None:
+        findings += journal.findings
     if not vois:
         reasons = " ".join(finding.message for finding in journal.findings if finding.severity == "missing")
         raise InputError(f"{path.name}: holds no VOI of this study. {reasons}".strip())

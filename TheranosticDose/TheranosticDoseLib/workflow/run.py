@@ -94,8 +94,10 @@ def run(
     check_engines(engines)
     started = time.perf_counter()
     study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
+    doubts: list[Finding] = []
     for file in voi_files:
-        study = dataclasses.replace(study, vois=study.vois + tuple(load_voi_file(file, study)))
+        study = dataclasses.replace(study, vois=study.vois + load_voi_file(file, study, doubts))
+    study = dataclasses.replace(study, findings=(*study.findings, *doubts))
     loaded, loaded_at = time.perf_counter() - started, _now()
     results = evaluate(study, settings, engines, part_of(progress, 0.15, 0.9))
     results = dataclasses.replace(
@@ -181,9 +183,10 @@ def _vois(registered: RegisteredStudy, settings: RunSettings) -> tuple[tuple[Voi
     """Return the VOIs on the dose grid, the body outline added where there is none."""
     from TheranosticDoseLib.voi_tools import map_vois
 
-    mapped = map_vois(registered)
+    findings: list[Finding] = []
+    mapped = map_vois(registered, findings)
     vois = tuple(result.voi for result in mapped)
-    findings = [finding for result in mapped for finding in result.findings]
+    findings += [finding for result in mapped for finding in result.findings]
     if settings.body_voi and not any(voi.kind == "body" for voi in vois):
         vois += _body(registered, findings)
     if all(voi.kind == "body" for voi in vois):
