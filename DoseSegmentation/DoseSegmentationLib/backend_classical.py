@@ -111,7 +111,10 @@ def painted(
         records.append(record_of(name, number, origin))
     image = sitk.GetImageFromArray(labels)
     image.CopyInformation(grid)
-    return Segmentation(image, tuple(records), **more)
+    notes = tuple(more.pop("notes", ()))
+    if len(records) > 1 and any(record.kind == "body" for record in records):
+        notes += ("A voxel has one label: Body holds what no other segment took.",)
+    return Segmentation(image, tuple(records), notes, **more)
 
 
 def _on(mask: np.ndarray, coarse: sitk.Image, fine: sitk.Image) -> np.ndarray:

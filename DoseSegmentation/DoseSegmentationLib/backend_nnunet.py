@@ -1,13 +1,16 @@
 """The backend of nnU-Net v2: a folder of a trained model (``dataset.json``, ``plans.json``, ``fold_*``).
 
-The checkpoint is read with ``weights_only=True`` and handed to nnU-Net's predictor; nnU-Net's own, freer
-reading is not used.  Isensee et al., Nat Methods 2021;18:203, doi:10.1038/s41592-020-01008-z
+The checkpoint is read with ``weights_only=True``; nnU-Net, which reads more freely, gets a copy made of that.
+Isensee et al., Nat Methods 2021;18:203, doi:10.1038/s41592-020-01008-z
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +81,8 @@ def segment(
     predictor = _predictor(dataset, plans, file, device, mirroring)
     report(progress, 0.15, "Segmenting (nnU-Net reports no progress)")
     image, spacing = _image(inputs, dataset)
-    labels = predictor.predict_single_npy_array(image, {"spacing": spacing}, None, None, False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        labels = predictor.predict_single_npy_array(image, {"spacing": spacing}, None, None, False)
     report(progress, 0.95, "Structures")
     found = [(name, np.asarray(labels) == value) for value, name in names.items() if name in chosen]
     return painted(found, inputs.reference, NAME, f"{Path(path).name} {sha256(file)[:12]}")
@@ -129,42 +133,40 @@ def _image(inputs: Inputs, dataset: dict[str, Any]) -> tuple[np.ndarray, list[fl
 def _predictor(
     dataset: dict[str, Any], plans: dict[str, Any], file: Path, device: str, mirroring: bool
 ) -> Any:
-    """Return nnU-Net's predictor with weights that were read as numbers only."""
+    """Return nnU-Net's predictor with weights that were read as numbers only.
+
+    nnU-Net itself reads checkpoints freely, so it is given a copy that was written here from numbers.
+    """
     # nnU-Net warns on import about folders that are needed for training only.
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ.setdefault(name, "")
-    import nnunetv2
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from DoseSegmentationLib.inference import device_of
 
     content = load_checkpoint(file)
-    try:
-        trainer_name, configuration = content["trainer_name"], content["init_args"]["configuration"]
-        weights = content["network_weights"]
-    except (KeyError, TypeError) as error:
-        raise SegmentationError(
-            f"{file}: this is no checkpoint of nnU-Net v2 ({error} is missing)."
-        ) from error
-    manager = PlansManager(plans)
-    setup = manager.get_configuration(configuration)
-    folder = os.path.join(nnunetv2.__path__[0], "training", "nnUNetTrainer")
-    trainer = recursive_find_python_class(folder, trainer_name, "nnunetv2.training.nnUNetTrainer")
-    if trainer is None:
-        raise SegmentationError(f"{file}: its trainer {trainer_name} is not part of the installed nnU-Net.")
-    network = trainer.build_network_architecture(
-        setup.network_arch_class_name, setup.network_arch_init_kwargs, setup.network_arch_init_kwargs_req_import,
-        determine_num_input_channels(manager, setup, dataset),
-        manager.get_label_manager(dataset).num_segmentation_heads, enable_deep_supervision=False,
-    )  # fmt: skip
-    predictor = nnUNetPredictor(
-        use_mirroring=mirroring, device=torch.device(device_of(device)), allow_tqdm=False
-    )
-    axes = content.get("inference_allowed_mirroring_axes")
-    predictor.manual_initialization(network, manager, setup, [weights], dataset, trainer_name, axes)
-    network.load_state_dict(weights)
+    needed = ("trainer_name", "init_args", "network_weights")
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise SegmentationError(f"{file}: this is no checkpoint of nnU-Net v2 ({missing[0]} is missing).")
+    kept = {key: content[key] for key in (*needed, "inference_allowed_mirroring_axes") if key in content}
+    # nnU-Net prints; a library does not.
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        tempfile.TemporaryDirectory(prefix="nnunet-") as temporary,
+    ):
+        folder = Path(temporary)
+        (folder / "fold_0").mkdir()
+        torch.save(kept, folder / "fold_0" / "weights.pth")
+        for name, table in (("dataset.json", dataset), ("plans.json", plans)):
+            (folder / name).write_text(json.dumps(table), encoding="utf-8")
+        predictor = nnUNetPredictor(
+            use_mirroring=mirroring, device=torch.device(device_of(device)), allow_tqdm=False
+        )
+        try:
+            predictor.initialize_from_trained_model_folder(temporary, (0,), "weights.pth")
+        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise SegmentationError(f"{file}: nnU-Net cannot build this model ({reason}).") from error
     return predictor

@@ -24,7 +24,10 @@ from DoseSegmentationLib.segmentation import Progress, Segmentation, report, wan
 from DoseSegmentationLib.weights import packages_missing
 
 NAME = "totalsegmentator"
-DESCRIPTION = "TotalSegmentator (Apache-2.0): 117 structures on CT; the recommended backend for organs."
+DESCRIPTION = (
+    "TotalSegmentator (Apache-2.0): the recommended backend for organs on CT. It downloads its weights on first use "
+    "and sends anonymous usage statistics unless it is configured not to."
+)
 LARGE_VOXELS = 300 * 300 * 400
 
 

@@ -119,7 +119,10 @@ def segment(
     _check_settings(name, module, settings)
     report(progress, 0.0, "Checking the images")
     inputs = checked(ct, spect)
-    found = module.segment(inputs, structures, part_of(progress, 0.02, 0.9), **settings)
+    try:
+        found = module.segment(inputs, structures, part_of(progress, 0.02, 0.9), **settings)
+    except ImportError as error:
+        raise BackendUnavailable(f"The backend {name} is installed in part only: {error}.") from error
     report(progress, 0.92, "Checking the segments")
     judged = with_quality(found, inputs.spect)
     report(progress, 1.0, "Segmented")

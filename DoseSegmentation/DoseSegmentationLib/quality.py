@@ -97,7 +97,7 @@ def boundary_shift_percent(inside: np.ndarray, values: np.ndarray) -> tuple[floa
 
 def _volume_checks(record: StructureRecord, volume_ml: float, cut: bool) -> list[str]:
     checks = ["It touches the border of the image and may be cut."] if cut and record.kind != "body" else []
-    low, high = plausible_volumes().get(record.name, (0.0, np.inf))
+    low, high = plausible_volumes().get("Lesion" if record.kind == "lesion" else record.name, (0.0, np.inf))
     if volume_ml < low and not cut:
         checks.append(f"{volume_ml:.0f} mL is below the usual {low:g} to {high:g} mL.")
     if volume_ml > high:

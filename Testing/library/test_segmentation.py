@@ -74,6 +74,7 @@ def test_classical_finds_the_known_shapes(scene):
     assert volume["Lung left"] == pytest.approx(np.sum(truth["Lung left"]) * SPACING**3 / 1000, rel=0.06)
     assert found.record("left lung").code["value"] == "44029006"
     assert found.record("Body").kind == "body"
+    assert any("Body holds what no other" in note for note in found.notes)
     assert all(record.origin.backend == "classical" and record.confidence is None for record in found.records)
 
 
@@ -183,6 +184,14 @@ def test_missing_structure_is_said():
     assert judged.record("Spleen").label == 0
     assert "field of view" in judged.record("Spleen").checks[0]
     assert "below the usual" in judged.record("Liver").checks[0]
+
+
+def test_a_lesion_of_implausible_size():
+    labels = sitk.Image([20, 20, 20], sitk.sitkUInt8) + 1
+    labels.SetSpacing([10.0] * 3)
+    record = segmentation.record_of("Lesion 3", 1, segmentation.origin_of("x", "1"))
+    checks = quality.with_quality(segmentation.Segmentation(labels, (record,)), None).records[0].checks
+    assert any("above the usual 0.3 to 2500 mL" in check for check in checks)
 
 
 def test_parts_are_counted():

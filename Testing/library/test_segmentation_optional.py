@@ -86,6 +86,12 @@ def test_totalsegmentator_memory_guard_and_failure(stand_in, ct, monkeypatch):
         backends.segment("totalsegmentator", None, ct + 1001.0, ["Liver"], device="cpu")
 
 
+def test_a_part_of_the_packages_is_one_sentence(stand_in, ct, tmp_path):
+    (tmp_path / "site" / "totalsegmentator" / "python_api.py").write_text("import package_that_is_missing\n")
+    with pytest.raises(BackendUnavailable, match="in part only: No module named 'package_that_is_missing'"):
+        backends.segment("totalsegmentator", ct, None, ["Liver"], device="cpu")
+
+
 @pytest.mark.skipif(find_spec("totalsegmentator") is not None, reason="TotalSegmentator is installed")
 def test_totalsegmentator_absent(ct):
     with pytest.raises(BackendUnavailable, match="pip install TotalSegmentator"):
