@@ -16,6 +16,7 @@ from TheranosticDoseLib.commission.check import Check
 from TheranosticDoseLib.errors import CancelledError, SettingsError, TheranosticDoseError
 from TheranosticDoseLib.files import staged, to_json
 from TheranosticDoseLib.progress import Progress, part_of, report
+from TheranosticDoseLib.report.page import Section, page
 
 SCHEMA = "theranostic-dose/acceptance/1"
 PARTS = {"kinetics": (kinetics, 0.05), "physics": (physics, 0.25), "patients": (patients, 0.7)}
@@ -108,8 +109,6 @@ def commission(
 
 
 def _page(result: Acceptance, quick: bool) -> str:
-    from TheranosticDoseLib.report.page import Section, page, tag
-
     limited = [check for check in result.checks if check.passed is not None]
     good = sum(bool(check.passed) for check in limited)
     verdict = "passed" if result.passed else "NOT passed"
@@ -128,31 +127,23 @@ def _page(result: Acceptance, quick: bool) -> str:
     ]
     sections = [
         Section("Verdict", f"{verdict.capitalize()}. {text}", ("What", "Value"), identity, (1,)),
-        *(
-            Section(
-                group,
-                header=(
-                    "Check",
-                    "Measured",
-                    "Expected",
-                    "Unit",
-                    "Deviation",
-                    "Limit",
-                    "u (k=1)",
-                    "z",
-                    "",
-                    "Expected from",
-                ),
-                rows=[_row(check, tag) for check in result.checks if check.group == group],
-                text_columns=(9,),
-            )
-            for group in dict.fromkeys(check.group for check in result.checks)
-        ),
+        *(_section(group, result) for group in dict.fromkeys(check.group for check in result.checks)),
     ]
     return page("Acceptance of the dosimetry software", f"{kind}: {verdict}", sections)
 
 
-def _row(check: Check, tag: Any) -> list[Any]:
+def _section(group: str, result: Acceptance) -> Section:
+    checks = [check for check in result.checks if check.group == group]
+    sources = "; ".join(dict.fromkeys(check.source for check in checks if check.source))
+    header = ("Check", "Measured", "Expected", "Unit", "Deviation", "Limit", "u (k=1)", "z", "")
+    note = f"Expected from: {sources}. z: deviation over its standard uncertainty u." if sources else ""
+    return Section(group, header=header, rows=[_row(check) for check in checks], note=note)
+
+
+def _row(check: Check) -> list[Any]:
+    from TheranosticDoseLib.report.html import number
+    from TheranosticDoseLib.report.page import tag
+
     if check.absolute:
         deviation, limit = f"{check.deviation:+.3g}", "-" if check.limit is None else f"{check.limit:g}"
     else:
@@ -161,16 +152,6 @@ def _row(check: Check, tag: Any) -> list[Any]:
     state = {True: tag("within", "good"), False: tag("outside", "bad"), None: tag("reported", "info")}[
         check.passed
     ]
-    u, z = (f"{check.u:.2g}", f"{check.z:+.1f}") if check.z is not None else ("-", "-")
-    return [
-        check.name,
-        f"{check.measured:.5g}",
-        f"{check.expected:.5g}",
-        check.unit,
-        deviation,
-        limit,
-        u,
-        z,
-        state,
-        check.source,
-    ]
+    u, z = (number(check.u, 2), f"{check.z:+.1f}") if check.z is not None else ("-", "-")
+    numbers = (f"{check.measured:.5g}", f"{check.expected:.5g}")
+    return [check.name, *numbers, check.unit, deviation, limit, u, z, state]
