@@ -275,7 +275,7 @@ def _run(
                 network.to(device)
                 logits = inferer(data["image"][None].to(device), tile)
                 break
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or device == "cpu":
                     raise SegmentationError(
                         f"The bundle's network failed: {str(error).splitlines()[0]}"

@@ -103,7 +103,7 @@ def predict(
                 network, channels, tile, swapped, offset, device, limit_bytes, progress
             )
             break
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
             tile, device, note = _smaller(tile, device, factor)
@@ -117,12 +117,10 @@ def predict(
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out (PyTorch has several ways to say so)."""
-    import torch
-
     text = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError)
-        and any(words in text for words in ("out of memory", "can't allocate memory", "not enough memory"))
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in words)
     )
 
 

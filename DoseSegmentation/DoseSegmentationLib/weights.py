@@ -85,6 +85,12 @@ def load_checkpoint(path: Path) -> Any:
     import numpy as np
     import torch
 
+    # Before 2.6 a crafted file could run code in spite of weights_only (CVE-2025-32434).
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < (2, 6):
+        raise SegmentationError(
+            f"{path}: PyTorch {torch.__version__} cannot read such a file safely; install 2.6 or newer."
+        )
     scalar = np.float64(0).__reduce__()[0]
     numbers = [np.dtype, scalar, *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")}]
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]

@@ -263,6 +263,14 @@ def test_pickled_code_is_refused(tmp_path):
         weights.load_weights(script)
 
 
+def test_old_pytorch_reads_no_pickles(tmp_path, monkeypatch):
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(1)}, path)
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(SegmentationError, match="2.6 or newer"):
+        weights.load_weights(path)
+
+
 def test_working_grid_of_an_oblique_image(scene):
     image = sitk.Image(scene[0])
     turn = np.array(sitk.Euler3DTransform((0, 0, 0), 0.1, 0.0, 0.2).GetMatrix())
