@@ -44,7 +44,9 @@ def maps(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "phantom", "inspect", "run", "dose", "segment", "validate", "benchmark"]
+    "command",
+    ["", "demo", "phantom", "inspect", "run", "dose", "segment", "validate", "benchmark"]
+    + ["replay", "diff", "batch", "calibrate", "cycles", "commission"],
 )
 def test_help(command: str) -> None:
     result = shell(*([command] if command else []), "--help")
@@ -63,6 +65,10 @@ def test_help(command: str) -> None:
         (("run", ".", "--out", "o", "--settings", "missing.json"), "missing.json"),
         (("dose", "--tia", "missing.nii", "--ct", "c", "--out", "o.nii"), "missing.nii"),
         (("validate", "--topic", "magic"), "magic"),
+        (("replay", "nowhere.json", "x"), "nowhere.json"),
+        (("batch", "nowhere.csv", "--out", "o"), "nowhere.csv"),
+        (("calibrate", "cylinder", "nowhere", "--out", "s.json"), "nowhere"),
+        (("cycles", "nowhere", "--out", "o"), "nowhere"),
     ],
 )
 def test_mistakes_get_one_line(arguments: tuple[str, ...], text: str) -> None:
