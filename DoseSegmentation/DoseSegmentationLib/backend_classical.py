@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.inputs import Inputs, body_of, resampled, working_grid
+from DoseSegmentationLib.inputs import Inputs, body_of, region_of, resampled, working_grid
 from DoseSegmentationLib.segmentation import (
     Progress,
     Segmentation,
@@ -120,12 +120,19 @@ def painted(
 def _on(mask: np.ndarray, coarse: sitk.Image, fine: sitk.Image) -> np.ndarray:
     """Return a mask of the working grid on the grid of the image, smooth at its edge."""
     import SimpleITK as sitk
+    from scipy import ndimage
 
+    out = np.zeros(fine.GetSize()[::-1], bool)
+    box = next(iter(ndimage.find_objects(mask.astype(np.uint8))), None)
+    if box is None:
+        return out
     image = sitk.GetImageFromArray(mask.astype(np.float32))
     image.CopyInformation(coarse)
+    part = region_of(box, coarse, fine)
     # Continued beyond the last voxel centres, or the outermost slices of the image would stay empty.
-    share = sitk.Resample(image, fine, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True)
-    return sitk.GetArrayFromImage(share) > 0.5
+    share = sitk.Resample(image, fine[part], sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True)
+    out[part[::-1]] = sitk.GetArrayViewFromImage(share) > 0.5
+    return out
 
 
 def _lungs(ct: sitk.Image, body: sitk.Image, lung_hu: float) -> list[tuple[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.inputs import AIR_HU, Inputs, body_of, resampled, working_grid
+from DoseSegmentationLib.inputs import AIR_HU, Inputs, body_of, region_of, resampled, working_grid
 from DoseSegmentationLib.networks import (
     CARD,
     NetworkDescription,
@@ -248,22 +248,14 @@ def labels_on(labels: np.ndarray, grid: sitk.Image, reference: sitk.Image) -> si
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        corners = [(s.start - 1.5, s.stop + 0.5) for s in box][::-1]
-        points = [
-            reference.TransformPhysicalPointToContinuousIndex(
-                grid.TransformContinuousIndexToPhysicalPoint(corner)
-            )
-            for corner in np.array(np.meshgrid(*corners)).reshape(3, -1).T.tolist()
-        ]
-        low = np.clip(np.floor(np.min(points, axis=0)), 0, np.array(size) - 1).astype(int)
-        high = np.clip(np.ceil(np.max(points, axis=0)) + 1, low + 1, size).astype(int)
-        target = reference[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
+        ranges = region_of(box, grid, reference)
+        target = reference[ranges]
         mask = sitk.GetImageFromArray((labels == label).astype(np.float32))
         mask.CopyInformation(grid)
         # Continued beyond the last voxel centres, or the outermost slices of the image would stay empty.
         image = sitk.Resample(mask, target, sitk.Transform(), sitk.sitkLinear, 0.0, mask.GetPixelID(), True)
         share = sitk.GetArrayFromImage(image)
-        region = tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
+        region = ranges[::-1]
         # A class wins with the largest share; the background wins where no class reaches one half.
         wins = share > best[region]
         out[region][wins], best[region][wins] = label, share[wins]

@@ -208,6 +208,29 @@ def _bounding_box(label: sitk.Image) -> sitk.Image:
     return label[ranges[0], ranges[1], ranges[2]]
 
 
+def region_of(box: Sequence[slice], grid: sitk.Image, reference: sitk.Image) -> tuple[slice, ...]:
+    """Return the part ``(x, y, z)`` of an image that a box ``(z, y, x)`` of another grid covers, and a rim.
+
+    Parameters
+    ----------
+    box : sequence of slice
+        As ``scipy.ndimage.find_objects`` gives it.
+    grid, reference : SimpleITK.Image
+        Where the box is, and where the part is wanted.
+    """
+    corners = [(s.start - 1.5, s.stop + 0.5) for s in box][::-1]
+    points = [
+        reference.TransformPhysicalPointToContinuousIndex(
+            grid.TransformContinuousIndexToPhysicalPoint(corner)
+        )
+        for corner in np.array(np.meshgrid(*corners)).reshape(3, -1).T.tolist()
+    ]
+    size = np.array(reference.GetSize())
+    low = np.clip(np.floor(np.min(points, axis=0)), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(np.max(points, axis=0)) + 1, low + 1, size).astype(int)
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+
+
 def body_of(inputs: Inputs) -> tuple[sitk.Image | None, str]:
     """Return the body on the reference grid, and a note; ``None`` where no outline was found."""
     try:
