@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 
@@ -264,6 +265,21 @@ def test_label_map_that_ends_early_is_an_error(folder, tmp_path_factory):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     with pytest.raises(InputError, match="ends early"):
         load_voi_file(path, study)
+
+
+def test_second_file_with_the_same_names_is_kept(folder, tmp_path_factory):
+    study = load_study(folder)
+    place, paths = tmp_path_factory.mktemp("vois"), []
+    for name, rows in (("a", slice(1, 3)), ("b", slice(4, 6))):
+        labels = np.zeros(dialects.SHAPE, np.uint8)
+        labels[rows] = 1
+        paths.append(place / f"{name}.nii.gz")
+        sitk.WriteImage(label_image(study.acquisitions[0].spect, labels), str(paths[-1]))
+    findings = []
+    for path in paths:
+        study = dataclasses.replace(study, vois=study.vois + load_voi_file(path, study, findings))
+    assert [voi.name for voi in study.vois[-2:]] == ["label 1", "label 1 (2)"]
+    assert any("'label 1 (2)'" in finding.message for finding in findings)
 
 
 def test_files_that_hold_no_voi(folder, tmp_path_factory):

@@ -210,6 +210,14 @@ def test_an_unknown_engine_stops_before_any_work(tmp_path: Path) -> None:
         workflow.run(tmp_path / "nothing", tmp_path / "out", engines=("magic",))
 
 
+def test_wrong_engine_settings_stop_before_any_work(tmp_path: Path) -> None:
+    settings = RunSettings(engine_settings={"led": {"nope": 1}})
+    with pytest.raises(SettingsError, match="nope"):
+        workflow.run(tmp_path / "nothing", tmp_path / "out", settings, ("led",))
+    with pytest.raises(SettingsError, match="ledd"):
+        RunSettings(engine_settings={"ledd": {}})
+
+
 def test_an_engine_that_is_not_installed_says_what_is_missing(tmp_path: Path) -> None:
     from TheranosticDoseLib.dose import engines
 

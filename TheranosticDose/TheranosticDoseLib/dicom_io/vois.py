@@ -68,12 +68,14 @@ def _read_whole(header: Header, hashes: dict[str, str]) -> Dataset:
 
 def with_unique_names(vois: list[Voi]) -> list[Voi]:
     """Return the VOIs; the second of a name within one acquisition becomes ``name (2)``."""
-    taken: dict[tuple[str, str], int] = {}
+    taken: set[tuple[str, str]] = set()
     unique = []
     for voi in vois:
-        key = (voi.acquisition, voi.name)
-        taken[key] = taken.get(key, 0) + 1
-        name = voi.name if taken[key] == 1 else f"{voi.name} ({taken[key]})"
+        name, number = voi.name, 1
+        while (voi.acquisition, name) in taken:
+            number += 1
+            name = f"{voi.name} ({number})"
+        taken.add((voi.acquisition, name))
         unique.append(dataclasses.replace(voi, name=name))
     return unique
 
@@ -109,7 +111,7 @@ def load_voi_file(path: str | Path, study: Study, findings: list[Finding] | None
     study : Study
         The VOIs are put on the grid of the acquisition that the file refers to; a label
         map goes with the acquisition whose SPECT or CT has its grid, else the first one
-        that it overlaps.
+        that it overlaps.  A name that the study has on that acquisition already becomes ``name (2)``.
     findings : list, optional
         Gets what was doubtful or left out.
 
@@ -133,12 +135,17 @@ def load_voi_file(path: str | Path, study: Study, findings: list[Finding] | None
             if kind not in DICOM_KINDS:
                 raise InputError(f"{path.name}: is {kind}; VOIs come from RTSTRUCT, SEG, NRRD or NIfTI.")
             vois = vois_of_object(header, kind, targets_of(study), {}, journal)
+    unique = with_unique_names([*study.vois, *vois])[len(study.vois) :]
+    for voi, named in zip(vois, unique, strict=True):
+        if voi.name != named.name:
+            text = f"{path.name}: there is a VOI {voi.name!r} already; this one is called {named.name!r}."
+            journal.find("info", f"vois.{named.name}", text, value=named.name, source=path.name)
     if findings is not None:
         findings += journal.findings
     if not vois:
         reasons = " ".join(finding.message for finding in journal.findings if finding.severity == "missing")
         raise InputError(f"{path.name}: holds no VOI of this study. {reasons}".strip())
-    return tuple(with_unique_names(vois))
+    return tuple(unique)
 
 
 def _dicom_header(path: Path) -> Header | None:

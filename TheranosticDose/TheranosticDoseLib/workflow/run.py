@@ -91,7 +91,7 @@ def run(
     from TheranosticDoseLib.dicom_io import load_study, load_voi_file
     from TheranosticDoseLib.report import write_results
 
-    check_engines(engines)
+    check_engines(engines, settings)
     started = time.perf_counter()
     study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
     doubts: list[Finding] = []
@@ -123,7 +123,7 @@ def evaluate(
     from TheranosticDoseLib.registration import register
 
     settings = RunSettings() if settings is None else settings
-    check_engines(engines)
+    check_engines(engines, settings)
     clock = _Clock()
     with clock.step("quantify"):
         study = quantify(study, settings.quantification, part_of(progress, 0.0, 0.05))
@@ -169,14 +169,16 @@ def _request(overrides: Overrides | None, voi_files: Sequence[str | Path]) -> di
     }
 
 
-def check_engines(engines: Sequence[str]) -> None:
-    """Raise before any work where an engine is unknown or not installed."""
+def check_engines(engines: Sequence[str], settings: RunSettings | None = None) -> None:
+    """Raise before any work where an engine is unknown or not installed, or its settings are wrong."""
     from TheranosticDoseLib.dose.engines import require_engine
 
     if not engines or len(set(engines)) != len(engines):
         raise SettingsError("Name at least one dose engine, and each only once.")
     for engine in engines:
-        require_engine(engine)
+        module = require_engine(engine)
+        if settings is not None:
+            module.EngineSettings.from_dict(settings.engine_settings.get(engine))
 
 
 def _vois(registered: RegisteredStudy, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:

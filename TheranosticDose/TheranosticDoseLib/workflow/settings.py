@@ -51,7 +51,10 @@ class RunSettings(Settings):
         """Check what the steps' own settings do not."""
         self.require(self.tia_map in ("voxel", "voi"), "tia_map", "'voxel' or 'voi'")
         self.require(all(level > 0 for level in self.dvh_levels_gy), "dvh_levels_gy", "positive doses in Gy")
+        from TheranosticDoseLib.dose.engines import ENGINES
+
         for name, values in self.engine_settings.items():
+            self.require(name in ENGINES, "engine_settings", f"the engines {', '.join(ENGINES)} as keys")
             self.require(isinstance(values, dict), "engine_settings", f"a table for the engine {name!r}")
 
     def budget(self) -> UncertaintySettings:
