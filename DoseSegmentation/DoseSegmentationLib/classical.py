@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from DoseSegmentationLib.arrays import array_of
+
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
@@ -262,11 +264,10 @@ def _text(point: Sequence[float]) -> str:
 
 
 def _array(image: sitk.Image) -> np.ndarray:
-    import SimpleITK as sitk
 
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise SegmentationError("A three-dimensional image with one value per voxel is needed.")
-    return sitk.GetArrayViewFromImage(image)
+    return array_of(image)
 
 
 def _region_array(region: sitk.Image, image: sitk.Image) -> np.ndarray:

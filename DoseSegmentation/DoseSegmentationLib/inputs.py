@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from DoseSegmentationLib.arrays import array_of
 from DoseSegmentationLib.classical import SegmentationError, body_outline, body_outline_spect
 
 if TYPE_CHECKING:
@@ -276,9 +277,8 @@ def _axes(image: sitk.Image) -> list[int]:
 
 
 def _array(image: sitk.Image) -> np.ndarray:
-    import SimpleITK as sitk
 
-    return sitk.GetArrayViewFromImage(image)
+    return array_of(image)
 
 
 def _last(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from DoseSegmentationLib.arrays import array_of
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.segmentation import Progress, Segmentation, StructureRecord, origin_of, report
 
@@ -46,7 +47,7 @@ def propagate(
         if record.label == 0:
             continue
         mask = sitk.Cast(source.label_map == record.label, sitk.sitkFloat32)
-        share = sitk.GetArrayViewFromImage(sitk.Resample(mask, grid, transform, sitk.sitkLinear, 0.0))
+        share = array_of(sitk.Resample(mask, grid, transform, sitk.sitkLinear, 0.0))
         wins = share >= best
         labels[wins], best[wins] = record.label, share[wins]
     return _result(labels, grid, source.records, NAME)

@@ -116,9 +116,9 @@ def register(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
 
 def on_dose_grid(registered, settings):
     """Return the VOIs on the dose grid as a run makes them, with the body outline, and what was found."""
-    from TheranosticDoseLib.workflow.run import _vois
+    from TheranosticDoseLib.workflow.run import vois_on_grid
 
-    return _vois(registered, settings)
+    return vois_on_grid(registered, settings)
 
 
 def dose(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     from TheranosticDoseLib.findings import Finding
     from TheranosticDoseLib.report import write_results
     from TheranosticDoseLib.workflow import Results, steps
-    from TheranosticDoseLib.workflow.run import _compared, _engine_findings, _fit_findings, _unique
+    from TheranosticDoseLib.workflow.run import compared, engine_findings, fit_findings, unique_findings
 
     from TheranosticDoseSlicer import edits, exchange, exchange_results
 
@@ -199,16 +199,16 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
         voxel_fit=voxels,
         vois=results,
         doses=doses,
-        comparison=_compared(doses, vois, settings),
-        findings=_unique(
+        comparison=compared(doses, vois, settings),
+        findings=unique_findings(
             (
                 *registered.study.findings,
                 *registered.findings,
                 *given,
                 *voxels.findings,
                 *findings,
-                *_engine_findings(doses),
-                *_fit_findings(results),
+                *engine_findings(doses),
+                *fit_findings(results),
             )
         ),
         timings_s=request.get("timings_s", {}),

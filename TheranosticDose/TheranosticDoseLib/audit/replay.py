@@ -14,6 +14,7 @@ from TheranosticDoseLib.files import sha256
 from TheranosticDoseLib.progress import Progress, part_of, report
 
 if TYPE_CHECKING:
+    from TheranosticDoseLib.findings import Finding
     from TheranosticDoseLib.study import Study
 
 
@@ -103,9 +104,11 @@ def _study(
     if absent:
         msg = f"The earlier run was given the VOI file {absent[0]} too; give it with --voi (same content)."
         raise InputError(msg)
+    findings: list[Finding] = []
     for digest in wanted:
-        study = dataclasses.replace(study, vois=study.vois + tuple(load_voi_file(given[digest], study)))
-    return study
+        vois = tuple(load_voi_file(given[digest], study, findings))
+        study = dataclasses.replace(study, vois=study.vois + vois)
+    return study.with_findings(*findings)
 
 
 def _notes(earlier: dict[str, Any], document: dict[str, Any], difference: Difference) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def evaluate(
     with clock.step("register"):
         registered = register(study, settings.registration, part_of(progress, 0.05, 0.45))
     with clock.step("vois"):
-        vois, findings = _vois(registered, settings)
+        vois, findings = vois_on_grid(registered, settings)
         anatomy = steps.anatomy_of(registered)
     with clock.step("fit"):
         report(progress, 0.5, "Fitting the curves of the VOIs")
@@ -143,8 +143,8 @@ def evaluate(
     with clock.step("evaluate"):
         corrections = tuple(c for acquisition in study.acquisitions for c in acquisition.corrections)
         results = tuple(steps.with_dose(result, dose, corrections, settings) for result in results)
-        comparison = _compared(dose, vois, settings)
-    findings = (*registered.findings, *findings, *voxels.findings, *scaled, *_engine_findings(dose))
+        comparison = compared(dose, vois, settings)
+    findings = (*registered.findings, *findings, *voxels.findings, *scaled, *engine_findings(dose))
     return Results(
         study=study,
         registered=registered,
@@ -154,7 +154,7 @@ def evaluate(
         vois=results,
         doses=dose,
         comparison=comparison,
-        findings=_unique((*study.findings, *findings, *_fit_findings(results))),
+        findings=unique_findings((*study.findings, *findings, *fit_findings(results))),
         timings_s=clock.timings_s,
         finished=clock.finished,
         settings=settings,
@@ -181,7 +181,9 @@ def check_engines(engines: Sequence[str], settings: RunSettings | None = None) -
             module.EngineSettings.from_dict(settings.engine_settings.get(engine))
 
 
-def _vois(registered: RegisteredStudy, settings: RunSettings) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:
+def vois_on_grid(
+    registered: RegisteredStudy, settings: RunSettings
+) -> tuple[tuple[Voi, ...], tuple[Finding, ...]]:
     """Return the VOIs on the dose grid, the body outline added where there is none."""
     from TheranosticDoseLib.voi_tools import map_vois
 
@@ -214,7 +216,7 @@ def _body(registered: RegisteredStudy, findings: list[Finding]) -> tuple[Voi, ..
         return ()
 
 
-def _compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunSettings) -> Comparison | None:
+def compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunSettings) -> Comparison | None:
     """Compare the engines where there are several."""
     if not settings.compare or len(dose) < 2:
         return None
@@ -223,12 +225,13 @@ def _compared(dose: dict[str, DoseResult], vois: tuple[Voi, ...], settings: RunS
     return compare_doses(dose, vois)
 
 
-def _engine_findings(dose: dict[str, DoseResult]) -> list[Finding]:
+def engine_findings(dose: dict[str, DoseResult]) -> list[Finding]:
+    """Return what the engines found, from their records."""
     return [Finding(**finding) for result in dose.values() for finding in result.record.get("findings", [])]
 
 
-def _fit_findings(results: tuple[VoiResult, ...]) -> list[Finding]:
-    """The findings of each VOI's curve, with the VOI's name in front."""
+def fit_findings(results: tuple[VoiResult, ...]) -> list[Finding]:
+    """Return the findings of each VOI's curve, with the VOI's name in front."""
     return [
         dataclasses.replace(
             finding, field=f"voi[{result.name}].{finding.field}", message=f"{result.name}: {finding.message}"
@@ -239,6 +242,6 @@ def _fit_findings(results: tuple[VoiResult, ...]) -> list[Finding]:
     ]
 
 
-def _unique(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def unique_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Drop what two engines or steps said in the same words."""
     return tuple({(f.severity, f.field, f.message): f for f in findings}.values())
