@@ -26,3 +26,18 @@ def array_of(image: sitk.Image) -> np.ndarray:
     import SimpleITK as sitk
 
     return np.asarray(_Pixels(image, sitk.GetArrayViewFromImage(image)))
+
+
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """Return the box of what is not zero, ``margin`` voxels wider on each side and within the array.
+
+    Raises
+    ------
+    IndexError
+        Where everything is zero.
+    """
+    box = []
+    for axis, size in enumerate(mask.shape):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        box.append(slice(max(0, int(hit[0]) - margin), min(size, int(hit[-1]) + 1 + margin)))
+    return tuple(box)

@@ -199,7 +199,7 @@ def working_grid(
 
 
 def _bounding_box(label: sitk.Image) -> sitk.Image:
-    values = _array(label) > 0
+    values = array_of(label) > 0
     if not values.any():
         return label
     ranges = []
@@ -274,11 +274,6 @@ def _axes(image: sitk.Image) -> list[int]:
         axes[column] = max(free, key=lambda row: direction[row, column])
         free.remove(axes[column])
     return axes
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-
-    return array_of(image)
 
 
 def _last(error: Exception) -> str:

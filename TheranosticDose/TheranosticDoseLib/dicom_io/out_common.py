@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib import __version__
+from TheranosticDoseLib.dicom_io.attributes import PATIENT_AND_STUDY
 from TheranosticDoseLib.dicom_io.write_common import (
     MANUFACTURER,
     NOT_FOR_CLINICAL_USE,
@@ -25,26 +26,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     from pydicom.dataset import Dataset, FileDataset
 
-_COPIED = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "StudyInstanceUID",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "TimezoneOffsetFromUTC",
-)
+# The character set is that of the new object, not of the old one.
+_COPIED = tuple(name for name in PATIENT_AND_STUDY if name != "SpecificCharacterSet")
 _TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 
 

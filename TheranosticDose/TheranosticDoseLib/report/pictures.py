@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.geometry import array_of
 
@@ -132,11 +133,7 @@ def _body_box(results: Results, margin: int = 3) -> tuple[slice, slice, slice]:
     tia = np.asarray(array_of(results.tia))
     mask = bodies[0] > 0.5 if bodies else tia > 0.01 * tia.max()
     (mask,) = _upright(results.tia, [mask])
-    box = []
-    for axis, size in enumerate(mask.shape):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(max(0, int(hit[0]) - margin), min(size, int(hit[-1]) + 1 + margin)))
-    return tuple(box)
+    return bounding_box(mask, margin)
 
 
 def _background(results: Results) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.geometry import array_of, image_like, voxel_volume_ml
@@ -188,10 +189,7 @@ def _parts(
         if result.fit is None or result.fit.tia_mbq_h <= 0 or result.voi.kind in NOT_SCALED:
             continue
         weights = np.asarray(array_of(result.voi.weights))
-        hits = [
-            np.flatnonzero(weights.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)
-        ]
-        box = tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits)
+        box = bounding_box(weights)
         inside = weights[box].astype(np.float64)
         if float(np.sum(inside * array[box])) * volume_ml > 0:
             parts.append((result.name, box, inside, result.fit.tia_mbq_h))
