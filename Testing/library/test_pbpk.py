@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -59,12 +60,81 @@ def test_bad_input():
         )
 
 
-def test_sbml_without_its_library_says_what_to_install(tmp_path):
-    try:
-        import roadrunner  # noqa: F401
-    except ImportError:
-        with pytest.raises(EngineUnavailableError, match="pbpk"):
-            simulate_sbml(tmp_path / "model.xml", [0, 1], ["x"])
-    else:
-        with pytest.raises(InputError, match="cannot be read"):
-            simulate_sbml(tmp_path / "model.xml", [0, 1], ["x"])
+ONE_ORGAN = """<?xml version="1.0" encoding="UTF-8"?>
+<sbml xmlns="http://www.sbml.org/sbml/level2/version4" level="2" version="4"><model id="one_organ">
+<listOfCompartments><compartment id="c1" name="Blood" size="1"/><compartment id="c2" name="Kidney" size="1"/>
+</listOfCompartments>
+<listOfSpecies><species id="s1" name="Hot" compartment="c1" initialAmount="0" hasOnlySubstanceUnits="true"/>
+<species id="s2" name="Hot" compartment="c2" initialAmount="0" hasOnlySubstanceUnits="true"/></listOfSpecies>
+<listOfParameters><parameter id="k" name="k_in" value="0.01"/><parameter id="half" name="half_k_in" value="-1"/>
+<parameter id="d" name="decay" value="-1"/></listOfParameters>
+<listOfInitialAssignments><initialAssignment symbol="half"><math xmlns="http://www.w3.org/1998/Math/MathML">
+<apply><divide/><ci>k</ci><cn>2</cn></apply></math></initialAssignment></listOfInitialAssignments>
+<listOfReactions>
+<reaction id="r1" reversible="false"><listOfReactants><speciesReference species="s1"/></listOfReactants>
+<listOfProducts><speciesReference species="s2"/></listOfProducts><kineticLaw>
+<math xmlns="http://www.w3.org/1998/Math/MathML"><apply><times/><ci>half</ci><ci>s1</ci></apply></math>
+</kineticLaw></reaction>
+<reaction id="r2" reversible="false"><listOfReactants><speciesReference species="s2"/></listOfReactants><kineticLaw>
+<math xmlns="http://www.w3.org/1998/Math/MathML"><apply><times/><ci>d</ci><ci>s2</ci></apply></math>
+</kineticLaw></reaction></listOfReactions></model></sbml>"""
+
+
+def test_sbml_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "roadrunner", None)
+    with pytest.raises(EngineUnavailableError, match="pbpk"):
+        simulate_sbml(tmp_path / "model.xml", [0, 1], ["x"])
+
+
+def test_sbml_model_is_the_analytic_answer_and_derived_values_follow(tmp_path):
+    pytest.importorskip("roadrunner", reason="libroadrunner is not installed (extra pbpk)")
+    file = tmp_path / "one_organ.xml"
+    file.write_text(ONE_ORGAN, encoding="utf-8")
+    time_h = np.array([0.0, 1, 4, 24])
+    values = {"Blood.Hot": 100.0, "k_in": 0.02, "decay": 0.003}
+    found = simulate_sbml(file, time_h, ["Blood.Hot", "Kidney.Hot"], values)
+    minutes, k_in = 60 * time_h, 0.01
+    assert np.allclose(found["Blood.Hot"], 100 * np.exp(-k_in * minutes), rtol=1e-4, atol=1e-6)
+    kidney = 100 * k_in / (k_in - 0.003) * (np.exp(-0.003 * minutes) - np.exp(-k_in * minutes))
+    assert np.allclose(found["Kidney.Hot"], kidney, rtol=1e-3, atol=1e-4)
+    assert np.allclose(simulate_sbml(file, time_h, ["s1"], values)["s1"], found["Blood.Hot"])
+
+
+def test_sbml_bad_input_is_one_sentence(tmp_path):
+    pytest.importorskip("roadrunner", reason="libroadrunner is not installed (extra pbpk)")
+    with pytest.raises(InputError, match="cannot be read"):
+        simulate_sbml(tmp_path / "none.xml", [0, 1], ["x"])
+    file = tmp_path / "one_organ.xml"
+    file.write_text("<sbml>", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read"):
+        simulate_sbml(file, [0, 1], ["x"])
+    file.write_text(ONE_ORGAN, encoding="utf-8")
+    with pytest.raises(InputError, match="placeholders.*decay"):
+        simulate_sbml(file, [0, 1], ["Blood.Hot"])
+    for species, values in ((["Blood.Cold"], {}), (["Blood.Hot"], {"k_out": 1.0})):
+        with pytest.raises(InputError, match="no parameter or species"):
+            simulate_sbml(file, [0, 1], species, values)
+    with pytest.raises(InputError, match="increasing"):
+        simulate_sbml(file, [4, 1], ["Blood.Hot"], {"decay": 0.003})
+
+
+@pytest.mark.realdata
+def test_published_psma_model_runs_and_saturates(reference_data):
+    pytest.importorskip("roadrunner", reason="libroadrunner is not installed (extra pbpk)")
+    file = reference_data("pbpk_psma") / "src/pycno/models/reduced.sbml"
+    hot = [f"Kidney{part}.Hot" for part in ("Vas", "Int", "Bound", "Intern", "Intera")]
+    time_h = np.linspace(0, 400, 401)
+
+    def kidney_per_hot(cold_nmol: float) -> np.ndarray:
+        found = simulate_sbml(file, time_h, hot, {"Blood.Hot": 10.0, "Blood.Cold": cold_nmol})
+        return sum(found.values()) / 10.0
+
+    few, many = kidney_per_hot(10.0), kidney_per_hot(1000.0)
+    decay = 7.24e-5 * 60
+    assert 0.001 < few[24] < 0.05
+    # After the uptake nothing falls more slowly than physical decay; more substance saturates the receptors.
+    assert np.all(np.diff(np.log(few[30:])) < -decay * 0.999)
+    assert trapezoid(many, time_h) < 0.6 * trapezoid(few, time_h)
+    # The full model derives its placeholders as well.
+    full = simulate_sbml(file.with_name("PSMA.sbml"), [0, 1, 24], ["KidneyIntern.Hot"], {"Art.Hot": 10.0})
+    assert 0 < full["KidneyIntern.Hot"][-1] < 10
