@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,6 +78,18 @@ def compute(
     progress: Progress | None = None,
 ) -> DoseResult:
     """Return the corrected dose; see :func:`TheranosticDoseLib.dose.absorbed_dose`."""
+    electron_gy, photon_gy, record = components(tia, anatomy, nuclide, settings, progress)
+    return DoseResult(image_like(electron_gy + photon_gy, tia), None, record)
+
+
+def components(
+    tia: sitk.Image,
+    anatomy: Anatomy,
+    nuclide: Nuclide,
+    settings: EngineSettings,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Return the doses of electrons and of photons, Gy, ``(z, y, x)``, and the record of :func:`compute`."""
     from TheranosticDoseLib import tissues
     from TheranosticDoseLib.dose.engines import decays_per_voxel
     from TheranosticDoseLib.dose.kernels import point_kernel
@@ -105,7 +117,7 @@ def compute(
         electron += convolve(share, kernel.electron_kev)
         used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
     volume = voxel_volume_ml(tia)
-    dose = (electron / density + photon / water.density_g_cm3) * (scale * KEV_PER_G_TO_GY / volume)
+    to_gy = scale * KEV_PER_G_TO_GY / volume
     record = {
         "kernel": water.provenance,
         "kernel_classes": used,
@@ -114,7 +126,7 @@ def compute(
             electron.sum(dtype=np.float64) / (decays.sum(dtype=np.float64) * _electron_total(nuclide))
         ),
     }
-    return DoseResult(image_like(dose, tia), None, record)
+    return electron / density * to_gy, photon * (to_gy / water.density_g_cm3), record
 
 
 def _missing_surroundings(anatomy: Anatomy, length_mm: float) -> np.ndarray:
