@@ -119,11 +119,18 @@ def test_slower_than_physical_is_allowed_when_asked():
     assert "more slowly than physical" in messages(held)
 
 
-def test_one_point_decays_physically_and_is_flagged():
-    fit = fit_curve([24.0], [10.0], [0.5], half_life_h=HALF_LIFE_H)
-    assert fit.tia_mbq_h == pytest.approx(10 * np.exp(DECAY * 24) / DECAY)
-    assert fit.u_tia_mbq_h == pytest.approx(0.05 * fit.tia_mbq_h)
-    assert any(finding.severity == "assumption" for finding in fit.findings)
+def test_one_and_two_points_are_answered_by_the_population_and_said():
+    for times in ([24.0], [4.0, 24.0]):
+        y = 10 * np.exp(-np.log(2) / 50 * np.array(times))
+        fit = fit_curve(times, y, 0.05 * y, half_life_h=HALF_LIFE_H)
+        physical = y[-1] * np.exp(DECAY * 24) / DECAY
+        assert fit.model == "bayes"
+        assert fit.tia_mbq_h < 0.7 * physical
+        assert fit.u_tia_mbq_h > 0.1 * fit.tia_mbq_h
+        assert any(f.severity == "assumption" and "population generic" in f.message for f in fit.findings)
+    asked = fit_curve([24.0], [10.0], [0.5], half_life_h=HALF_LIFE_H, settings=FitSettings(model="physical"))
+    assert asked.tia_mbq_h == pytest.approx(10 * np.exp(DECAY * 24) / DECAY)
+    assert asked.u_tia_mbq_h == pytest.approx(0.05 * asked.tia_mbq_h)
 
 
 def test_covariance_of_the_tia_agrees_with_resampling():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from TheranosticDoseLib.errors import EngineUnavailableError, InputError
+from TheranosticDoseLib.radiobiology import bed, dose_rate_terms
 from TheranosticDoseLib.time_activity import FitSettings, fit_curve
-from TheranosticDoseLib.time_activity.population import area, population, populations, shape
+from TheranosticDoseLib.time_activity.population import area, population, populations, prior_key, shape
 from TheranosticDoseLib.time_activity.priors import fit_priors
 from TheranosticDoseLib.time_activity.schedules import compare_schedules, fit_many
 
@@ -72,6 +73,21 @@ def test_bayes_follows_precise_points_whatever_the_prior():
     assert fit.tia_mbq_h == pytest.approx(50 / rate, rel=0.05)
 
 
+def test_the_exponentials_of_a_posterior_hold_its_integral_and_give_a_bed():
+    times = np.array([4.0, 24, 96, 168])
+    y = 50 * np.exp(-np.log(2) / 60 * times)
+    fits = [
+        fit_curve(times, y, 0.03 * y, half_life_h=HALF_LIFE_H, settings=FitSettings(method=method))
+        for method in ("fit", "bayes")
+    ]
+    terms = dose_rate_terms(fits[1])
+    assert sum(a / r for a, r in terms) == pytest.approx(fits[1].tia_mbq_h, rel=1e-6)
+    curve = sum(a * np.exp(-r * times) for a, r in terms)
+    assert np.allclose(curve, y, rtol=0.1)
+    mono, posterior = (bed(20.0, fit, 2.6, 2.8) for fit in fits)
+    assert posterior == pytest.approx(mono, rel=0.03)
+
+
 def test_every_prior_is_physical_and_positive():
     for prior in populations().values():
         latent = prior.draw(500, np.random.default_rng(0))
@@ -79,6 +95,34 @@ def test_every_prior_is_physical_and_positive():
         late = shape(latent, np.array([500.0, 500.0 + HALF_LIFE_H]), DECAY)
         assert np.all(late[:, 1] <= late[:, 0] * 0.5 * (1 + 1e-6) + 1e-11)
         assert prior.source
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "kind", "key"),
+    [
+        ("177Lu-DOTATATE", "Kidney_L", "organ", "177Lu-DOTATATE/kidney"),
+        ("Lutathera", "spleen", "organ", "177Lu-DOTATATE/spleen"),
+        ("[177Lu]Lu-PSMA-617", "Parotid left", "organ", "177Lu-PSMA/salivary_gland"),
+        ("177Lu-PSMA-617", "Liver seg 4", "lesion", "177Lu-PSMA/lesion"),
+        ("177Lu-PSMA-617", "Bladder", "organ", "generic"),
+        ("", "Kidney_L", "organ", "generic"),
+    ],
+)
+def test_the_prior_of_a_tissue_is_found_by_agent_and_name(agent, name, kind, key):
+    assert prior_key(agent, name, kind) == key
+    assert population(key).key == key
+
+
+def test_default_fit_states_intervals_that_hold_for_few_points():
+    results = compare_schedules(
+        [[24, 72, 168], [4, 24, 96]], "177Lu-PSMA/kidney", half_life_h=HALF_LIFE_H, relative_noise=0.04,
+        patients=60, methods=("auto",),
+    )  # fmt: skip
+    for r in results:
+        assert r.coverage_68 > 0.45
+        assert r.coverage_95 > 0.8
+    mean = np.mean([r.coverage_68 for r in results])
+    assert 0.55 < mean < 0.82
 
 
 def test_schedules_order_and_coverage():

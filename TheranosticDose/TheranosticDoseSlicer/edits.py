@@ -83,7 +83,9 @@ def with_edit(
     def kept(values):
         return tuple(value for value, use in zip(values, used, strict=True) if use)
 
-    fit = steps.fit_voi(kept(time_h), kept(activity), kept(u_activity), half_life_h, fit_settings)
+    fit = steps.fit_voi(
+        kept(time_h), kept(activity), kept(u_activity), half_life_h, fit_settings, result.prior
+    )
     changed = dataclasses.replace(
         result, activity_mbq=tuple(activity), u_activity_mbq=tuple(u_activity), fit=fit
     )

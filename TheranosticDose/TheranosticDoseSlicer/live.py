@@ -219,6 +219,7 @@ class Live:
                     measured.u_activity_mbq,
                     half_life_h,
                     self.settings.fit,
+                    measured.prior,
                 )
                 return dataclasses.replace(measured, fit=fit)
             return edits.with_edit(measured, edit, registered.study.time_h, half_life_h, self.settings)[0]

@@ -115,18 +115,22 @@ def posterior(
     return Posterior(latent, height * scale, np.sqrt(variance) * scale, _normalized(log_weight), decay_per_h)
 
 
-def shape_doubt(
+def population_u(
     time_h: np.ndarray, activity: np.ndarray, uncertainty: np.ndarray, decay_per_h: float, tia: float
-) -> float:
-    """Return the distance of a fitted TIA from the average over the wide population of shapes.
+) -> float | None:
+    """Return the root mean square error (k=1) of a TIA, however it was estimated, over the wide population.
 
     A sum of exponentials chosen for few points is too simple for what is between and before them, and its
-    covariance does not know it. 0 where the points lie outside the population (an uptake of days).
+    covariance does not know it. Under the posterior of the shapes, with median ``m`` and spread ``s``, the error
+    is ``sqrt(s^2 + (tia - m)^2)``. ``None`` where the points lie outside the population (an uptake of days).
     """
     from TheranosticDoseLib.time_activity.population import population
 
     found = posterior(time_h, activity, uncertainty, decay_per_h, population("generic"), draws=1500)
-    return abs(found.tia()[0] - tia) if found.effective_size >= 50 else 0.0
+    if found.effective_size < 50:
+        return None
+    middle, spread = found.tia()
+    return float(np.hypot(spread, middle - tia))
 
 
 def _log_likelihood(latent, time_h, y, w, decay_per_h):

@@ -70,8 +70,8 @@ class CurveFit:
     covariance : ndarray (P, P)
         Of ``amplitude_i`` (MBq) and the logarithms of the rate steps, see ``models``.
     tia_mbq_h, u_tia_mbq_h : float
-        Time-integrated activity from 0 to infinity and its uncertainty (k=1): covariance of the fit, doubt
-        between the averaged models and, for ``auto`` and ``average``, about the shape (``shape_doubt``).
+        Time-integrated activity from 0 to infinity and its uncertainty (k=1): for ``auto`` and ``average`` the
+        error over a wide population of shapes (``population_u``), else the covariance of the fit.
     aicc : float
         Of ``model``.
     candidates : list of dict
@@ -175,6 +175,10 @@ def fit_curve(
     points = checked_points(time_h, activity_mbq, u_activity_mbq, half_life_h, settings)
     if not np.any(points.activity > 0):
         return _nothing(points)
+    few = len(points.time_h) < (2 if settings.allow_slower_than_physical else 3)
+    if few and settings.method == "fit" and settings.model in ("auto", "average"):
+        # One exponential through two points misses the uptake or a phase: 20 to 40 % for 4 and 24 h.
+        settings = replace(settings, method="bayes")
     if settings.method != "fit":
         from TheranosticDoseLib.time_activity.fewer import fit_fewer
 
@@ -222,16 +226,6 @@ def _components(points, half_life_h, settings) -> tuple[list[Component], list[Fi
             )
             raise InputError(msg)
         return [fit_model(settings.model, points, half_life_h, settings)], []
-    if n == 1:
-        finding = Finding(
-            "assumption",
-            "time_activity.points",
-            "One point only: physical decay is assumed after (and before) it, the largest TIA it allows.",
-            float(half_life_h),
-            "physical half-life",
-            "Add scans, or choose a single-time-point method (haenscheid, madsen, mean_half_life, bayes).",
-        )
-        return [fit_model("physical", points, half_life_h, settings)], [finding]
     names = [name for name in settings.candidates if name != "physical"] or ["physical"]
     fits = [fit_model(m, points, half_life_h, settings) for m in names if MODEL[m].n_parameters <= n]
     if not fits:
@@ -275,11 +269,11 @@ def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
     tia = float(weights @ integrals[:, 0])
     variance = weights @ (integrals[:, 1] ** 2 + (integrals[:, 0] - tia) ** 2)
     u_tia = float(np.sqrt(variance))
-    if settings.model in ("auto", "average") and len(points.time_h) > 1:
-        from TheranosticDoseLib.time_activity.bayes import shape_doubt
+    if settings.model in ("auto", "average"):
+        from TheranosticDoseLib.time_activity.bayes import population_u
 
-        doubt = shape_doubt(points.time_h, points.activity, points.uncertainty, best.decay_per_h, tia)
-        u_tia = float(np.hypot(u_tia, doubt))
+        wide = population_u(points.time_h, points.activity, points.uncertainty, best.decay_per_h, tia)
+        u_tia = u_tia if wide is None else wide
     fit = CurveFit(
         model=best.model.name,
         parameters=best.parameters(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.findings import Finding
-from TheranosticDoseLib.time_activity.bayes import posterior
+from TheranosticDoseLib.time_activity.bayes import Posterior, posterior
 from TheranosticDoseLib.time_activity.checks import Points
 from TheranosticDoseLib.time_activity.curve import CurveFit, finished
 from TheranosticDoseLib.time_activity.population import (
@@ -17,6 +17,7 @@ from TheranosticDoseLib.time_activity.population import (
     effective_half_life_h,
     population,
     shape,
+    terms,
 )
 from TheranosticDoseLib.time_activity.settings import FitSettings
 
@@ -151,13 +152,7 @@ def _fit_bayes(points, half_life_h, settings, prior) -> CurveFit:
         findings.append(
             Finding("warning", "time_activity.prior", text, component.effective_size, "", "Use method fit.")
         )
-    mean = component.probability @ component.latent
-    parameters = {
-        "uptake_half_life_h": float(np.exp(mean[0])),
-        "fast_share": float(1 / (1 + np.exp(-mean[1]))),
-        "biological_half_life_fast_h": float(np.exp(mean[2])),
-        "biological_half_life_slow_h": float(np.exp(mean[3])),
-    }
+    parameters = _parameters(component)
     half_life = component.effective_half_life_h()
     if settings.method == "learned":
         from TheranosticDoseLib.time_activity.learned import Learned, learned_tia
@@ -169,6 +164,21 @@ def _fit_bayes(points, half_life_h, settings, prior) -> CurveFit:
         tia, u_tia = learned_tia(points.time_h, points.activity[None], points.uncertainty[None], decay, prior)
         component = Learned(component, float(tia[0]), float(u_tia[0]))
     return _result(points, component, parameters, half_life, findings, half_life_h, settings)
+
+
+def _parameters(component: Posterior) -> dict[str, float]:
+    """Return the mean shape of the posterior as the exponentials of the other models: slow, fast, uptake."""
+    mean = (component.probability @ component.latent)[None]
+    (fast, slow, _), rates = (values[0] for values in terms(mean, component.decay_per_h))
+    height = component.tia()[0] / area(mean, component.decay_per_h)[0]
+    half_lives = np.log(2) / rates
+    return {
+        "amplitude_1_mbq": float(height * slow),
+        "effective_half_life_1_h": float(half_lives[1]),
+        "amplitude_2_mbq": float(height * fast),
+        "effective_half_life_2_h": float(half_lives[0]),
+        "uptake_half_life_h": float(half_lives[2]),
+    }
 
 
 def _result(points, component, parameters, effective, findings, half_life_h, settings) -> CurveFit:

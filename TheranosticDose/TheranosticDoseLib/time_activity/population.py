@@ -109,11 +109,37 @@ def effective_half_life_h(
     return np.log(2) * (window_h[1] - window_h[0]) / np.log(values[:, 0] / values[:, 1])
 
 
-def populations() -> dict[str, Population]:
-    """Return the priors of the resource file by key."""
+def prior_key(radiopharmaceutical: str, name: str, kind: str = "organ") -> str:
+    """Return the key of the prior of a VOI, ``generic`` where there is none.
+
+    Parameters
+    ----------
+    radiopharmaceutical : str
+        As the files name it, for example ``177Lu-DOTATATE``.
+    name, kind : str
+        Of the VOI; ``kind="lesion"`` is a lesion whatever its name.
+    """
+    table = _table()
+    agent = _match(table["agents"], radiopharmaceutical)
+    tissue = "lesion" if kind == "lesion" else _match(table["tissues"], name)
+    key = f"{agent}/{tissue}"
+    return key if any(entry["key"] == key for entry in table["priors"]) else "generic"
+
+
+def _match(table: list[dict[str, Any]], text: str) -> str:
+    lowered = text.lower()
+    return next((row["name"] for row in table if any(word in lowered for word in row["matches"])), "")
+
+
+def _table() -> dict[str, Any]:
     from DoseSegmentationLib.resources import resource_path
 
-    table = json.loads(resource_path("Kinetics", "priors.json").read_text(encoding="utf-8"))
+    return json.loads(resource_path("Kinetics", "priors.json").read_text(encoding="utf-8"))
+
+
+def populations() -> dict[str, Population]:
+    """Return the priors of the resource file by key."""
+    table = _table()
     sources = {source["id"]: source for source in table["sources"]}
     out = {}
     for entry in table["priors"]:

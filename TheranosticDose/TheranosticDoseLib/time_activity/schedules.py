@@ -10,7 +10,7 @@ import numpy as np
 
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.progress import Progress, report
-from TheranosticDoseLib.time_activity.bayes import posterior, shape_doubt
+from TheranosticDoseLib.time_activity.bayes import population_u, posterior
 from TheranosticDoseLib.time_activity.curve import slowest_rate_per_h
 from TheranosticDoseLib.time_activity.fewer import SINGLE_TIME_METHODS, method_rate
 from TheranosticDoseLib.time_activity.models import MODEL
@@ -92,7 +92,7 @@ def compare_schedules(
     Returns
     -------
     list of ScheduleResult
-        Methods that a schedule cannot hold (two parameters, one point) are left out.
+        ``auto`` and ``average`` are left out below three scans, where they are ``bayes``.
     """
     truth = population(prior) if isinstance(prior, str) else prior
     believed = truth if assumed_prior is None else assumed_prior
@@ -115,8 +115,8 @@ def compare_schedules(
         measured = np.maximum(exact * (1 + relative_noise * rng.standard_normal(exact.shape)), 1e-3 * exact)
         for j, method in enumerate(methods):
             report(progress, (i + j / len(methods)) / len(schedules_h), f"Schedule {schedule}: {method}")
-            if len(time) == 1 and method in ("auto", "average"):
-                continue
+            if len(time) < 3 and method in ("auto", "average"):
+                continue  # they are bayes then
             tia, u_tia = estimate(method, time, measured, relative_noise, half_life_h, believed)
             out.append(_summary(tuple(time.tolist()), method, tia, u_tia, true_tia))
     report(progress, 1.0, "Schedules: done")
@@ -172,8 +172,8 @@ def estimate(
         return tia, tia * np.hypot(relative_u, np.sqrt(np.mean((ratio - 1) ** 2)))
     tia, u_tia = fit_many(time_h, activity, u, half_life_h, FitSettings(model=method))[:2]
     rows = zip(activity, u, tia, strict=True)
-    doubt = [shape_doubt(time_h, y, s, decay, value) for y, s, value in rows]
-    return tia, np.hypot(u_tia, doubt)
+    wide = [population_u(time_h, y, s, decay, value) for y, s, value in rows]
+    return tia, np.array([own if u is None else u for own, u in zip(u_tia, wide, strict=True)])
 
 
 def fit_many(
@@ -185,7 +185,7 @@ def fit_many(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
     """Fit N curves on the same times with selection or averaging, as ``fit_curve`` does for one.
 
-    The uncertainty is that of the fit and between the models, without ``shape_doubt``.
+    The uncertainty is that of the fit and between the models, without ``population_u``.
 
     Returns
     -------

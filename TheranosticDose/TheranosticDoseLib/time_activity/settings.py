@@ -28,7 +28,7 @@ class FitSettings(Settings):
     ----------
     model : str
         ``auto`` (the candidate with the lowest AICc), ``average`` (AICc weights) or the name of one
-        of ``MODELS`` or ``TRAPEZOIDS``.
+        of ``MODELS`` or ``TRAPEZOIDS``. Below three points the first two are method ``bayes``.
     candidates : tuple of str
         Models that ``auto`` and ``average`` choose from; ``bi_physical`` (activity that stays) only on request,
         because AICc prefers it to ``bi`` for its fewer parameters and it is the larger TIA.
@@ -38,7 +38,8 @@ class FitSettings(Settings):
     prior : str
         Key of the population prior, ``radiopharmaceutical/tissue``, for example
         ``177Lu-DOTATATE/kidney``, or the path of a fitted one (``.json``); needed by the single-time-point
-        methods. ``bayes`` takes ``generic`` (wide) where none is named.
+        methods. ``bayes`` takes ``generic`` (wide) where none is named; a run names that of the VOI's tissue
+        where it knows the radiopharmaceutical.
     allow_slower_than_physical : bool
         Lets the effective decay be slower than the physical one (ongoing uptake).
     relative_uncertainty : float

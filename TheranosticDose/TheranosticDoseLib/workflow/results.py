@@ -40,6 +40,8 @@ class VoiResult:
         Engine to :class:`Dvh`.
     bed_gy, eqd2_gy : float or None
         Of the mean dose of the first engine.
+    prior : str
+        Population prior of its tissue, for methods that need one.
     radiobiology : dict
         The parameters used, with their source.
     uncertainty : dict
@@ -56,6 +58,7 @@ class VoiResult:
     recovery: tuple[float, ...]
     common_rel_u: float
     fit: CurveFit | None
+    prior: str = ""
     dvh: dict[str, Dvh] = dataclasses.field(default_factory=dict)
     bed_gy: float | None = None
     eqd2_gy: float | None = None

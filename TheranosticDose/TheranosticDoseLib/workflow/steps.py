@@ -60,10 +60,11 @@ def voi_results(
     """
     from TheranosticDoseLib.nuclides import nuclide
     from TheranosticDoseLib.quantification import recovery_factors
+    from TheranosticDoseLib.time_activity.population import prior_key
     from TheranosticDoseLib.voi_tools import activity_per_time_point
 
-    half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
-    times = registered.study.time_h
+    administration, times = registered.study.administration, registered.study.time_h
+    half_life_h = nuclide(administration.nuclide).half_life_h
     factors = [recovery_factors(spect, vois, settings.quantification) for spect in registered.spect]
     mass_g = anatomy.mass_g()
     results = []
@@ -74,6 +75,7 @@ def voi_results(
         weights = np.asarray(array_of(voi.weights), np.float64)
         volume_ml = float(weights.sum()) * voxel_volume_ml(voi.weights)
         u_activity = _point_uncertainty(registered, activity, volume_ml, settings)
+        prior = prior_key(administration.radiopharmaceutical, voi.name, voi.kind)
         results.append(
             VoiResult(
                 voi=voi,
@@ -83,7 +85,8 @@ def voi_results(
                 u_activity_mbq=u_activity,
                 recovery=recovery,
                 common_rel_u=float(np.mean([factor[voi.name][1] for factor in factors])),
-                fit=fit_voi(times, activity, u_activity, half_life_h, settings.fit),
+                fit=fit_voi(times, activity, u_activity, half_life_h, settings.fit, prior),
+                prior=prior,
                 levels_gy=settings.dvh_levels_gy,
             )
         )
@@ -123,12 +126,18 @@ def fit_voi(
     u_activity_mbq: tuple[float, ...],
     half_life_h: float,
     settings: FitSettings,
+    prior: str = "",
 ) -> CurveFit | None:
-    """Fit the curve of one VOI; ``None`` where no time point has activity."""
+    """Fit the curve of one VOI; ``None`` where no time point has activity.
+
+    ``prior`` is that of the VOI's tissue; one that the settings name goes before it.
+    """
     from TheranosticDoseLib.time_activity import fit_curve
 
     if max(activity_mbq) <= 0:
         return None
+    if not settings.prior:
+        settings = dataclasses.replace(settings, prior=prior)
     positive = [max(a, 0.0) for a in activity_mbq]
     return fit_curve(time_h, positive, u_activity_mbq, half_life_h=half_life_h, settings=settings)
 
