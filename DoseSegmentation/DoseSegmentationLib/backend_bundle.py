@@ -134,6 +134,15 @@ def class_names(metadata: Mapping[str, Any]) -> dict[int, str]:
     return {int(k): str(v).replace("_", " ") for k, v in channels.items() if str(v).lower() != "background"}
 
 
+def weights_of(root: Path) -> Path:
+    """Return the file with the weights of an opened bundle."""
+    names = ("model.safetensors", "model.pt", "model.pth")
+    weights = next((root / "models" / n for n in names if (root / "models" / n).is_file()), None)
+    if weights is None:
+        raise SegmentationError(f"{root}: the bundle has no models/model.safetensors or models/model.pt.")
+    return weights
+
+
 def _about(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return licence and purpose, which the user is shown."""
     rights = metadata.get("copyright") or metadata.get("license") or "not stated"
@@ -161,10 +170,7 @@ def _network(root: Path, trusted: bool) -> tuple[Any, Any, Path]:
     parser = ConfigParser(content)
     parser.parse()
     network = _made(parser, key, config)
-    names = ("model.safetensors", "model.pt", "model.pth")
-    weights = next((root / "models" / n for n in names if (root / "models" / n).is_file()), None)
-    if weights is None:
-        raise SegmentationError(f"{root}: the bundle has no models/model.safetensors or models/model.pt.")
+    weights = weights_of(root)
     fill(network, load_weights(weights), weights)
     return parser, network.eval(), weights
 
