@@ -6,9 +6,9 @@ Research software, not a medical device.
 """
 
 import enum
+import pathlib
 from typing import Annotated
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -21,8 +21,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-POLL_MS = 40
 
 
 class DoseSegmentation(ScriptedLoadableModule):
@@ -49,6 +47,10 @@ class SegmentationTool(enum.Enum):
     threshold_ct = "fixed_threshold_ct"
     body_ct = "body_outline"
     body_spect = "body_outline_spect"
+    adaptive = "adaptive_threshold"
+    watershed = "watershed"
+    fuzzy = "fuzzy_c_means"
+    growing = "region_growing"
 
     def label(self):
         """Return what the user reads."""
@@ -58,22 +60,69 @@ class SegmentationTool(enum.Enum):
             "fixed_threshold_ct": _("CT: fixed threshold"),
             "body_outline": _("CT: body outline"),
             "body_outline_spect": _("SPECT: body outline"),
+            "adaptive_threshold": _("SPECT: adaptive threshold"),
+            "watershed": _("SPECT: gradient (watershed)"),
+            "fuzzy_c_means": _("SPECT: fuzzy c-means"),
+            "region_growing": _("SPECT: region growing"),
         }[self.value]
+
+
+class SegmentationBackend(enum.Enum):
+    """The backends of ``DoseSegmentationLib.backends``, known before that package is imported."""
+
+    classical = "classical"
+    totalsegmentator = "totalsegmentator"
+    organs_ct = "organs_ct"
+    lesions_spect_ct = "lesions_spect_ct"
+    network = "network"
+    monai_bundle = "monai_bundle"
+    nnunet = "nnunet"
+
+    def label(self):
+        """Return what the user reads."""
+        return {
+            "classical": _("Thresholds and shapes"),
+            "totalsegmentator": _("TotalSegmentator, organs on CT"),
+            "organs_ct": _("Shipped network, organs on CT"),
+            "lesions_spect_ct": _("Shipped network, lesions on SPECT/CT"),
+            "network": _("Own network"),
+            "monai_bundle": _("MONAI bundle"),
+            "nnunet": _("nnU-Net v2"),
+        }[self.value]
+
+
+class Device(enum.Enum):
+    """Where a network runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+    def label(self):
+        """Return what the user reads."""
+        return {"auto": _("automatic"), "cpu": _("processor"), "cuda": _("NVIDIA GPU")}[self.value]
 
 
 @parameterNodeWrapper
 class DoseSegmentationParameterNode:
-    """What is chosen in the panel: images, tool and its parameters, where the segments go."""
+    """What is chosen in the panel: images, backend, tool and its parameters, where the segments go."""
 
     ct: slicer.vtkMRMLScalarVolumeNode
     spect: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
+    backend: SegmentationBackend = SegmentationBackend.classical
+    modelPath: pathlib.Path
+    structures: str = ""
+    device: Device = Device.auto
+    fast: bool = False
+    keepEdited: bool = True
     tool: SegmentationTool = SegmentationTool.lesion
     segmentName: str = "Lesion 1"
     threshold: Annotated[float, WithinRange(-10000, 1e12)] = 0.0
     percent: Annotated[float, WithinRange(1, 99)] = 41.0
     seed: slicer.vtkMRMLMarkupsFiducialNode
     radiusMm: Annotated[float, WithinRange(1, 500)] = 30.0
+    redraw: bool = False
 
 
 class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -83,13 +132,20 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self.task = None
+        self.bar = None
+        self.toolPanel = None
+        self.backendPanel = None
         self.browser = None
+        self._observedSegments = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
     def setup(self):
         """Build the panel."""
+        from TheranosticDosePanels.backends import BackendPanel
+        from TheranosticDosePanels.job_bar import JobBar
+        from TheranosticDosePanels.segment_tools import ToolPanel
+
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/DoseSegmentation.ui"))
         self.layout.addWidget(panel)
@@ -97,15 +153,9 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = DoseSegmentationLogic()
         self._setupEditor()
-        self._tips = {name: getattr(self.ui, name).toolTip for name in ("runButton", "propagateButton")}
-        self.ui.jobFrame.visible = False
-        self.ui.messageLabel.visible = False
-        self.ui.runButton.connect("clicked(bool)", self.onRun)
-        self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
-        self.ui.propagateButton.connect("clicked(bool)", self.onPropagate)
-        self._timer = qt.QTimer()
-        self._timer.interval = POLL_MS
-        self._timer.connect("timeout()", self._tick)
+        self.bar = JobBar(self.ui, self.refresh)
+        self.toolPanel = ToolPanel(self)
+        self.backendPanel = BackendPanel(self)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -188,91 +238,49 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def refresh(self):
         """Bring the widgets up to date."""
         node = self._parameterNode
+        if node is None:
+            return
         editor = self.ui.editorWidget
         if editor.segmentationNode() is not node.segmentation:
             editor.setSegmentationNode(node.segmentation)
         source = node.ct if node.ct is not None else node.spect
         if node.segmentation is not None and editor.sourceVolumeNode() is not source:
             editor.setSourceVolumeNode(source)
-        tool = node.tool
-        lesion, fixed = tool == SegmentationTool.lesion, "threshold" in tool.name
-        self.ui.percentBox.enabled = self.ui.radiusBox.enabled = lesion
-        self.ui.thresholdBox.enabled = fixed
-        self.ui.seedSelector.enabled = lesion or fixed
-        reason = self.logic.missing(node)
-        self.ui.toolNeeds.text = reason
-        self.ui.toolNeeds.visible = bool(reason)
-        self._setButton("runButton", reason)
-        self._setButton("propagateButton", self.logic.cannotPropagate(node.segmentation))
-        self.ui.propagateNeeds.text = self.logic.cannotPropagate(node.segmentation)
+        self._observeSegments(node.segmentation)
+        self.toolPanel.refresh(node)
+        self.backendPanel.refresh(node)
 
-    def _setButton(self, name, reason):
-        if not reason and self.task is not None and self.task.running:
-            reason = _("Wait until the running tool is done, or cancel it.")
-        button = getattr(self.ui, name)
-        button.enabled = not reason
-        button.toolTip = reason or self._tips[name]
+    def _observeSegments(self, segmentation):
+        """Follow the edits of the chosen segmentation."""
+        inner = segmentation.GetSegmentation() if segmentation is not None else None
+        if inner is self._observedSegments:
+            return
+        events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentRemoved)
+        for event in events:
+            if self._observedSegments is not None:
+                self.removeObserver(self._observedSegments, event, self.onSegmentsChanged)
+            if inner is not None:
+                self.addObserver(inner, event, self.onSegmentsChanged)
+        self._observedSegments = inner
 
-    def tell(self, text):
-        """Show a sentence at the top of the panel."""
-        self.ui.messageLabel.text = text
-        self.ui.messageLabel.visible = bool(text)
+    def onSegmentsChanged(self, caller=None, event=None):
+        """Note which segments were edited."""
+        if not self.bar.busy and self._parameterNode is not None:
+            self.backendPanel.segmentsChanged()
 
-    def onRun(self, _checked=None):
-        """Run the tool."""
-        with slicer.util.tryWithErrorDisplay(_("The segment could not be made."), waitCursor=False):
-            node = self._parameterNode
-            if node.segmentation is None:
-                node.segmentation = self.logic.newSegmentation(node.spect or node.ct)
-            self.tell("")
-            self.task = self.logic.task(node)
-            self.task.progressed.connect(self._onProgress)
-            self.task.finished.connect(self._onFinished)
-            self.ui.jobLabel.text = self.task.title
-            self.ui.jobProgress.value = 0
-            self.ui.jobFrame.visible = True
-            self.task.start()
-            self._timer.start()
-            self.refresh()
-
-    def onCancel(self, _checked=None):
-        """Stop the tool."""
-        if self.task is not None:
-            self.task.cancel()
-
-    def onPropagate(self, _checked=None):
-        """Copy the segmentation to all time points."""
-        with slicer.util.tryWithErrorDisplay(_("The segmentation could not be copied."), waitCursor=True):
-            made = self.logic.propagate(self._parameterNode.segmentation)
-            self.tell(_("Made: {names}.").format(names=", ".join(node.GetName() for node in made)))
+    def requireSegmentation(self):
+        """Return the chosen segmentation; made where there is none."""
+        node = self._parameterNode
+        if node.segmentation is None:
+            node.segmentation = self.logic.newSegmentation(node.spect or node.ct)
+        return node.segmentation
 
     def stop(self):
         """Stop what runs."""
-        self._timer.stop()
-        if self.task is not None and self.task.running:
-            self.task.finished.disconnect(self._onFinished)
-            self.task.cancel()
-        self.task = None
-        self.ui.jobFrame.visible = False
-
-    def _tick(self):
-        if self.task is not None:
-            self.task.tick()
-
-    def _onProgress(self, fraction, message):
-        self.ui.jobProgress.value = int(1000 * fraction)
-        self.ui.jobLabel.text = message
-
-    def _onFinished(self, task):
-        self._timer.stop()
-        self.ui.jobFrame.visible = False
-        if task.error:
-            self.tell(task.error)
-            slicer.util.errorDisplay(task.error)
-        elif task.state.name == "CANCELLED":
-            self.tell(_("Cancelled; nothing was changed."))
-        if self._parameterNode is not None:
-            self.refresh()
+        self.bar.stop()
+        self.toolPanel.stop()
+        self.backendPanel.stop()
+        self._observeSegments(None)
 
 
 class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -300,7 +308,9 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
         from TheranosticDoseSlicer import segmentation_tools
 
         tool = segmentation_tools.Tool(parameters.tool.value)
-        return segmentation_tools.missing(tool, parameters.ct, parameters.spect, parameters.segmentName)
+        return segmentation_tools.missing(
+            tool, parameters.ct, parameters.spect, parameters.segmentName, parameters.seed
+        )
 
     def task(self, parameters):
         """Return the task of the chosen tool."""
@@ -319,7 +329,8 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
             radius_mm=parameters.radiusMm,
         )
 
-    def _caseOf(self, segmentation):
+    def caseOf(self, segmentation):
+        """Return the case that a segmentation belongs to; ``None`` where there is none."""
         from TheranosticDoseSlicer import case
 
         return next((c for c in case.cases() if c.get(case.SEGMENTATION) is segmentation), None)
@@ -328,16 +339,32 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
         """Return why a segmentation cannot be copied to other time points; empty where it can."""
         if segmentation is None:
             return _("Choose a segmentation.")
-        case = self._caseOf(segmentation)
+        case = self.caseOf(segmentation)
         if case is None or case.record("registered") is None:
             return _("Register the time points first, in the module Theranostic Dose.")
         return ""
 
-    def propagate(self, segmentation):
-        """Return a segmentation for every time point, moved by its registration."""
-        from TheranosticDoseSlicer import segmentation_tools
+    def propagation(self, segmentation, redraw=False):
+        """Return the task that makes the segmentations of the other time points."""
+        from TheranosticDoseSlicer import propagation_nodes
 
-        return segmentation_tools.propagate(self._caseOf(segmentation), segmentation)
+        return propagation_nodes.propagate(self.caseOf(segmentation), segmentation, redraw=redraw)
+
+    def propagate(self, segmentation, redraw=False):
+        """Make a segmentation for every other time point, moved by its registration or drawn again."""
+        return self.propagation(segmentation, redraw).wait()
+
+    def backends(self):
+        """Return every backend with what it needs and whether it is installed."""
+        from TheranosticDoseSlicer import segmentation_backends
+
+        return segmentation_backends.listed()
+
+    def segmentWith(self, backend, segmentation, ct=None, spect=None, structures=None, **settings):
+        """Run a backend and wait for it; ``keep_edited=False`` replaces edited segments."""
+        from TheranosticDoseSlicer import segmentation_backends
+
+        return segmentation_backends.run(backend, ct, spect, segmentation, structures, **settings).wait()
 
 
 class DoseSegmentationTest(ScriptedLoadableModuleTest):

@@ -29,7 +29,8 @@ CLASSES = [
     "qMRMLSpinBox", "qMRMLSubjectHierarchyComboBox", "qMRMLSubjectHierarchyTreeView",
     "qMRMLTableModel", "qMRMLTableView", "qMRMLTableWidget", "qMRMLThreeDView", "qMRMLThreeDWidget",
     "qMRMLVolumeThresholdWidget", "qMRMLWidget", "qMRMLWindowLevelWidget", "qSlicerApplication",
-    "qSlicerIOManager", "qSlicerLayoutManager", "qSlicerModuleFactoryManager", "qSlicerModuleManager",
+    "qSlicerIOManager", "qSlicerLayoutManager", "qSlicerMarkupsPlaceWidget",
+    "qSlicerModuleFactoryManager", "qSlicerModuleManager",
     "qSlicerScriptedLoadableModule", "qSlicerScriptedLoadableModuleWidget", "qSlicerWidget",
 ]  # fmt: skip
 

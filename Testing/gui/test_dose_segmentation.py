@@ -30,7 +30,7 @@ def panel(module_widget):
 
 
 def wait_for_tool(panel, wait_until) -> None:
-    wait_until(lambda: panel.task is not None and not panel.task.running, PATIENCE_S, "tool")
+    wait_until(lambda: panel.bar.task is not None and not panel.bar.busy, PATIENCE_S, "tool")
 
 
 def test_a_lesion_from_an_empty_scene(panel, click, type_text, wait_until, user) -> None:
@@ -91,7 +91,7 @@ def test_closing_the_scene_stops_the_tool(panel, click) -> None:
 
     panel._parameterNode.spect = images.volume_from(hot_ball()[0], "SPECT", "spect_bq_ml")
     click(panel.ui.runButton)
-    task = panel.task
+    task = panel.bar.task
     slicer.mrmlScene.Clear(0)
     assert not task.running
     assert task.folder is None or not task.folder.exists()
@@ -128,16 +128,16 @@ def test_generic_checks_of_slicer(panel) -> None:
     check_module("DoseSegmentation")
 
 
-def test_copies_for_the_other_time_points_follow_the_registration(panel, click, user) -> None:
+def registered_case(image, offset):
+    """A case of two time points between which the patient moved, with one lesion."""
     from TheranosticDoseLib.registration import RegisteredStudy
     from TheranosticDoseLib.study import Acquisition, Administration, Study, Voi
-    from TheranosticDoseSlicer import dose_nodes, images, segments, study_nodes
+    from TheranosticDoseSlicer import dose_nodes, study_nodes
     from TheranosticDoseSlicer.case import Case
 
-    image, voxels = hot_ball()
     scans = tuple(Acquisition(label, hours, image) for label, hours in (("4h", 4.0), ("24h", 24.0)))
     study = Study(Administration(), scans)
-    shift = sitk.TranslationTransform(3, (8.0, -4.0, 12.0))
+    shift = sitk.TranslationTransform(3, offset)
     identity = sitk.Transform(3, sitk.sitkIdentity)
     registered = RegisteredStudy(study, "24h", image, None, (image, image), (shift, identity), ({}, {}))
     case = Case.create()
@@ -149,14 +149,45 @@ def test_copies_for_the_other_time_points_follow_the_registration(panel, click, 
     ):
         for _ in step:
             pass
+    return case, shift, mask
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+def test_copies_for_the_other_time_points_follow_the_registration(
+    panel, click, user, wait_until, redraw: bool
+) -> None:
+    from TheranosticDoseSlicer import images, segments, tables
+
+    image, voxels = hot_ball()
+    # A segment is drawn again within 10 mm of where the registration puts it.
+    case, shift, mask = registered_case(image, (4.0, -4.0, 4.0) if redraw else (8.0, -4.0, 12.0))
     panel._parameterNode.segmentation = case.get("segmentation")
     panel._parameterNode.spect = images.volume_from(image, "SPECT", "spect_bq_ml")
     panel.ui.propagateSection.collapsed = False
     panel.refresh()
+    if redraw:
+        click(panel.ui.redrawBox)
     click(panel.ui.propagateButton)
+    wait_for_tool(panel, wait_until)
     assert user.texts("error") == []
-    moved = segments.read_segments(case.get("propagated/4h"))[0][0].mask
-    back = sitk.Resample(moved, mask, shift, sitk.sitkNearestNeighbor)
-    assert int(sitk.GetArrayFromImage(moved).sum()) == pytest.approx(voxels, rel=0.02)
-    agree = np.minimum(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(mask)).sum()
-    assert agree / voxels > 0.95
+    copied = case.get("propagated/4h")
+    moved = segments.read_segments(copied)[0][0].mask
+    volume_ml = float(np.prod(mask.GetSpacing())) * voxels / 1000.0
+    found_ml = float(np.prod(moved.GetSpacing())) * int(sitk.GetArrayFromImage(moved).sum()) / 1000.0
+    assert found_ml == pytest.approx(volume_ml, rel=0.03)
+    [row] = tables.rows_of(panel.ui.changesTable.mrmlTableNode())
+    assert float(row["here (mL)"]) == pytest.approx(found_ml, rel=1e-3)
+    # The ball is at the same place on both scans: the registration moved the outline off it.
+    middle = np.array(centre_of(moved)) - np.array(centre_of(mask))
+    if redraw:
+        assert np.linalg.norm(middle) < 1.0
+        assert float(row["shift (mm)"]) == pytest.approx(np.linalg.norm(shift.GetOffset()), abs=1.0)
+    else:
+        assert middle == pytest.approx(np.array(shift.GetOffset()), abs=0.3)
+    assert 0 < float(row[f"overlap with {'moved' if redraw else 'reference'} (Dice)"]) < 0.9
+
+
+def centre_of(mask):
+    """The middle of a mask, mm."""
+    middle = np.argwhere(sitk.GetArrayFromImage(mask) > 0).mean(axis=0)[::-1]
+    return mask.TransformContinuousIndexToPhysicalPoint(middle.tolist())

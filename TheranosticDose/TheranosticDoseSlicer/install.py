@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import logging
 from pathlib import Path
@@ -13,8 +14,15 @@ from TheranosticDoseLib.errors import EngineUnavailableError
 REQUESTER = "TheranosticDose"
 # Step or engine to the sections of requirements.txt that it needs; torch is not among them.
 _BASE = ("load", "phantom", "export", "led", "vsv", "vsv_density", "mc")
-_SECTIONS = {**dict.fromkeys(_BASE, "base"), "gate": "gate"}
-_TORCH = ("cnn",)
+_NETWORKS = ("organs_ct", "lesions_spect_ct", "network", "monai_bundle")
+_SECTIONS = {**dict.fromkeys(_BASE, "base"), "gate": "gate", **dict.fromkeys(_NETWORKS, "networks")}
+_TORCH = ("cnn", *_NETWORKS)
+# Backends whose packages another extension installs, because plain pip would replace parts of Slicer:
+# the extension, the module with its installer, the installer's class in it, the Python package.
+_EXTENSIONS = {
+    "totalsegmentator": ("TotalSegmentator", "TotalSegmentator", "TotalSegmentatorLogic", "totalsegmentator"),
+    "nnunet": ("NNUNet", "SlicerNNUNetLib", "InstallLogic", "nnunetv2"),
+}
 
 
 def requirements_file() -> Path:
@@ -45,9 +53,14 @@ def ensure(step: str) -> bool:
     ``slicer.packaging`` asks and installs (Slicer 5.11 and later); older versions ask here and use pip.
     torch comes through the PyTorch extension, which chooses the build for the machine's GPU.
     """
+    if step in _EXTENSIONS:
+        return _ensure_by_extension(*_EXTENSIONS[step])
     wanted = missing(step)
     if "torch" in wanted:
-        return _ensure_torch()
+        # torch first: pip would otherwise bring its own choice of it with the packages that need it.
+        if not _ensure_torch():
+            return False
+        wanted = [text for text in missing(step) if text != "torch"]
     if not wanted:
         return True
     import slicer
@@ -65,6 +78,40 @@ def ensure(step: str) -> bool:
         logging.warning("Installation failed: %s", error)
         raise EngineUnavailableError(_how(wanted, error)) from error
     return not missing(step)
+
+
+def how(step: str) -> str:
+    """Return how the packages of a step are installed, as a sentence; empty where there are none."""
+    if step in _EXTENSIONS:
+        extension = _EXTENSIONS[step][0]
+        return (
+            f"The {extension} extension installs it: get it in the Extensions Manager and restart Slicer; "
+            "this button then starts its installation."
+        )
+    needed = requirements_of(step)
+    return f"Installs {', '.join(needed)}, after asking." if needed else ""
+
+
+def _ensure_by_extension(extension: str, module: str, installer: str, package: str) -> bool:
+    """Let another extension install its own package."""
+    if importlib.util.find_spec(package) is not None:
+        return True
+    try:
+        logic = getattr(importlib.import_module(module), installer)()
+    except (ImportError, AttributeError) as error:
+        msg = (
+            f"{package} is installed by the {extension} extension: get it in the Extensions Manager, restart Slicer "
+            "and try again. The other backends work without it."
+        )
+        raise EngineUnavailableError(msg) from error
+    try:
+        logic.setupPythonRequirements()
+    except (RuntimeError, OSError) as error:
+        raise EngineUnavailableError(
+            f"The {extension} extension could not install {package}: {error}"
+        ) from error
+    importlib.invalidate_caches()
+    return importlib.util.find_spec(package) is not None
 
 
 def _slicer_packaging():

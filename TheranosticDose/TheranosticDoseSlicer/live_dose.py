@@ -7,6 +7,7 @@ a report is written such doses are computed again from the whole map, see ``task
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from TheranosticDoseLib.geometry import array_of, image_like
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, images
+from TheranosticDoseSlicer.beside import beside
 from TheranosticDoseSlicer.live_tia import Box, LiveTia, cropped, overlap, union
 
 if TYPE_CHECKING:
@@ -81,9 +83,10 @@ class LiveDose:
             if engine not in LOCAL:
                 source = np.zeros(dose.shape, np.float32)
                 source[box] = part
-            result = absorbed_dose(image_like(source, anatomy.density), anatomy, engine, nuclide, **chosen)
+            activity = image_like(source, anatomy.density)
+            compute = functools.partial(absorbed_dose, activity, anatomy, engine, nuclide, **chosen)
+            result = yield from beside(compute, engine)
             dose[place] += np.float32(sign) * array_of(result.dose)
-            yield engine
         np.maximum(dose, 0.0, out=dose)
         image = image_like(dose, self.tia.grid)
         self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)

@@ -1,19 +1,16 @@
-"""Segmentation tools on nodes: what they need, the task that runs one, copies for other time points."""
+"""Segmentation tools on nodes: what they need, the task that runs one."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from TheranosticDoseLib.errors import InputError
 
-from TheranosticDoseSlicer import exchange, images, segments
+from TheranosticDoseSlicer import exchange, images, origins
 from TheranosticDoseSlicer.jobs import Task
-
-if TYPE_CHECKING:
-    from TheranosticDoseSlicer.case import Case
 
 
 class Tool(enum.Enum):
@@ -24,6 +21,10 @@ class Tool(enum.Enum):
     threshold_ct = "fixed_threshold_ct"
     body_ct = "body_outline"
     body_spect = "body_outline_spect"
+    adaptive = "adaptive_threshold"
+    watershed = "watershed"
+    fuzzy = "fuzzy_c_means"
+    growing = "region_growing"
 
     def label(self) -> str:
         """Return what the user reads."""
@@ -39,6 +40,11 @@ class Tool(enum.Enum):
         """Whether it outlines the body."""
         return self in (Tool.body_ct, Tool.body_spect)
 
+    @property
+    def needs_seed(self) -> bool:
+        """Whether it starts from a point in the lesion."""
+        return self in (Tool.adaptive, Tool.watershed, Tool.fuzzy, Tool.growing)
+
 
 _LABELS = {
     "percent_of_maximum": "SPECT: percent of the maximum",
@@ -46,10 +52,14 @@ _LABELS = {
     "fixed_threshold_ct": "CT: fixed threshold",
     "body_outline": "CT: body outline",
     "body_outline_spect": "SPECT: body outline",
+    "adaptive_threshold": "SPECT: adaptive threshold",
+    "watershed": "SPECT: gradient (watershed)",
+    "fuzzy_c_means": "SPECT: fuzzy c-means",
+    "region_growing": "SPECT: region growing",
 }
 
 
-def missing(tool: Tool, ct, spect, name: str) -> str:
+def missing(tool: Tool, ct, spect, name: str, seed=None) -> str:
     """Return what a tool still needs, as a sentence; empty where nothing."""
     if tool.image == "ct" and ct is None:
         return "Choose a CT."
@@ -57,7 +67,19 @@ def missing(tool: Tool, ct, spect, name: str) -> str:
         return "Choose a SPECT."
     if not tool.outline and not name.strip():
         return "Enter a name for the segment."
+    if tool.needs_seed and seed_of(seed) is None:
+        return "Place the seed: a point in the lesion."
     return ""
+
+
+def widgets_of(tool: Tool) -> tuple[str, ...]:
+    """Return the widgets of the panel that a tool uses."""
+    seeded = ("seedSelector", "seedButton")
+    if tool is Tool.lesion:
+        return ("percentBox", "radiusBox", *seeded)
+    if tool.needs_seed:
+        return ("radiusBox", *seeded)
+    return () if tool.outline else ("thresholdBox", *seeded)
 
 
 def run(
@@ -73,7 +95,6 @@ def run(
 ) -> Task:
     """Return the task that makes a segment of a volume node."""
     image = images.image_of(volume)
-    segments_before = segmentation
     request: dict[str, Any] = {
         "step": "segment",
         "tool": tool.value,
@@ -88,17 +109,13 @@ def run(
         yield exchange.write_image(image, folder, "image")
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+        # Who runs a tool by name wants this segment made now, also where there was one.
         for entry in result["segments"]:
-            mask = exchange.read_image(folder / entry["file"])
-            segments.set_segment(
-                segments_before,
-                entry["name"],
-                mask,
-                kind=entry["kind"],
-                code=entry["code"],
-                origin=entry["origin"],
-            )
+            if not entry.get("file"):
+                raise InputError(f"{entry['name']}: {' '.join(entry['checks'])}")
+            origins.put(segmentation, entry, exchange.read_image(folder / entry["file"]), request["name"])
             yield entry["name"]
+        origins.write_table(segmentation)
 
     return Task(f"Segment {request['name']}", request, prepare, load)
 
@@ -110,42 +127,3 @@ def seed_of(node) -> tuple[float, float, float] | None:
     point = [0.0, 0.0, 0.0]
     node.GetNthControlPointPositionWorld(node.GetNumberOfControlPoints() - 1, point)
     return tuple(point)
-
-
-def propagate(case: Case, segmentation) -> list:
-    """Return a segmentation for each time point but the reference, moved by its registration.
-
-    Nodes of an earlier call are replaced.
-    """
-    import slicer
-
-    from TheranosticDoseSlicer import case as roles
-    from TheranosticDoseSlicer import dose_nodes, hierarchy
-
-    record = case.record(dose_nodes.REGISTERED_RECORD)
-    if record is None:
-        raise InputError("Register the time points first, in the module Theranostic Dose.")
-    segments.require_segments(segmentation)
-    made = []
-    for label in case.labels(roles.TRANSFORM):
-        role = f"propagated/{label}"
-        case.remove(role)
-        node = slicer.mrmlScene.AddNewNodeByClass(
-            "vtkMRMLSegmentationNode", f"{segmentation.GetName()} {label}"
-        )
-        node.CreateDefaultDisplayNodes()
-        node.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
-        node.ApplyTransform(_to_time_point(case.get(roles.TRANSFORM + label)))
-        case.set(role, node)
-        hierarchy.put(node, case.folder, "Segmentation")
-        made.append(node)
-    return made
-
-
-def _to_time_point(transform_node):
-    """Return the ``vtkAbstractTransform`` from the reference to a time point."""
-    import vtk
-
-    general = vtk.vtkGeneralTransform()
-    transform_node.GetTransformFromWorld(general)
-    return general

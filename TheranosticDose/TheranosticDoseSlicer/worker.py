@@ -17,6 +17,8 @@ from typing import Any
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseLib.progress import part_of
 
+from TheranosticDoseSlicer import worker_segmentation
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the request file says; return the exit status."""
@@ -231,40 +233,6 @@ def phantom(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     return {"out": request["out"]}
 
 
-def segment(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
-    """Run a simple segmentation tool."""
-    from DoseSegmentationLib import __name__ as library
-    from DoseSegmentationLib import classical, structures
-
-    from TheranosticDoseSlicer import exchange
-
-    progress(0.1, request["name"])
-    image, tool, seed = exchange.read_image(folder / "image.nrrd"), request["tool"], request["seed_mm"]
-    if tool == "percent_of_maximum":
-        mask = classical.percent_of_maximum(
-            image, request["percent"], seed_mm=seed, radius_mm=request["radius_mm"]
-        )
-        detail = f"{request['percent']:g} % of the maximum"
-    elif tool.startswith("fixed_threshold"):
-        mask = classical.fixed_threshold(image, request["threshold"], seed_mm=seed)
-        detail = f"threshold {request['threshold']:g}"
-    elif tool == "body_outline":
-        mask, detail = classical.body_outline(image), "body outline of the CT"
-    elif tool == "body_outline_spect":
-        mask, detail = classical.body_outline_spect(image), "body outline of the SPECT"
-    else:
-        raise ValueError(f"There is no segmentation tool {tool!r}.")
-    known = structures.structure(request["name"])
-    entry = {
-        "name": request["name"],
-        "file": exchange.write_image(mask, folder, "mask"),
-        "kind": known.kind if known else "lesion" if tool == "percent_of_maximum" else "other",
-        "code": known.code if known else None,
-        "origin": f"{library}: {detail}",
-    }
-    return {"segments": [entry]}
-
-
 def _settings(request: dict[str, Any]):
     from TheranosticDoseLib.workflow import RunSettings
 
@@ -277,7 +245,7 @@ STEPS = {
     "dose": dose,
     "export": export,
     "phantom": phantom,
-    "segment": segment,
+    **worker_segmentation.STEPS,
 }
 
 

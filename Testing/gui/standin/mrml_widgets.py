@@ -401,3 +401,20 @@ class SegmentSelectorWidget:
 
     def setSelectedSegmentIDs(self, identifiers):
         self._select([item for item in identifiers if item in self.segmentIDs()])
+
+
+@behavior("qSlicerMarkupsPlaceWidget")
+class MarkupsPlaceWidget:
+    """Keeps its node; placing is what a test does to the node itself."""
+
+    def _build(self):
+        self._node = None
+
+    def setCurrentNode(self, node):
+        self._node = node
+
+    def currentNode(self):
+        return self._node
+
+    def currentMarkupsNode(self):
+        return self._node

@@ -1,0 +1,113 @@
+"""One running task of a panel: progress, cancel, messages, and buttons that say why they wait."""
+
+from __future__ import annotations
+
+import contextlib
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from TheranosticDoseLib.errors import TheranosticDoseError
+
+POLL_MS = 40
+
+
+class JobBar:
+    """The widgets ``jobFrame``, ``jobLabel``, ``jobProgress``, ``cancelButton``, ``messageLabel`` of a panel.
+
+    Parameters
+    ----------
+    ui
+        The widgets by name.
+    refresh : callable
+        Brings the panel up to date when a task starts or ends.
+    """
+
+    def __init__(self, ui, refresh) -> None:
+        self.ui, self._refresh = ui, refresh
+        self.task = None
+        self._done = None
+        self._tips = {}
+        self._timer = qt.QTimer()
+        self._timer.interval = POLL_MS
+        self._timer.connect("timeout()", self._tick)
+        ui.jobFrame.visible = False
+        ui.messageLabel.visible = False
+        ui.cancelButton.connect("clicked(bool)", self.cancel)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs."""
+        return self.task is not None and self.task.running
+
+    def start(self, task, done=None) -> None:
+        """Start a task; ``done(task)`` is called at its end unless it was canceled."""
+        self.tell("")
+        self.task, self._done = task, done
+        task.progressed.connect(self._onProgress)
+        task.finished.connect(self._onFinished)
+        self.ui.jobLabel.text = task.title
+        self.ui.jobProgress.value = 0
+        self.ui.jobFrame.visible = True
+        task.start()
+        if task.running:
+            self._timer.start()
+            self._refresh()
+
+    def cancel(self, _checked=None) -> None:
+        """Stop what runs; nothing of it is kept."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def stop(self) -> None:
+        """Stop what runs and say nothing: the scene closes, or the panel goes."""
+        self._timer.stop()
+        if self.busy:
+            self.task.finished.disconnect(self._onFinished)
+            self.task.cancel()
+        self.task = None
+        self.ui.jobFrame.visible = False
+
+    def tell(self, text: str) -> None:
+        """Show a sentence at the top of the panel; an empty one hides it."""
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.visible = bool(text)
+
+    def setButton(self, name: str, reason: str) -> None:
+        """Enable a button, or disable it and say why in its tooltip."""
+        if not reason and self.busy:
+            reason = _("Wait until the running tool is done, or cancel it.")
+        button = getattr(self.ui, name)
+        tip = self._tips.setdefault(name, button.toolTip)
+        button.enabled = not reason
+        button.toolTip = reason or tip
+
+    @contextlib.contextmanager
+    def errorsShown(self):
+        """Show an error of the library as its sentence, not as a traceback."""
+        try:
+            yield
+        except TheranosticDoseError as error:
+            self.tell(str(error))
+            slicer.util.errorDisplay(str(error))
+
+    def _tick(self) -> None:
+        if self.task is not None:
+            self.task.tick()
+
+    def _onProgress(self, fraction, message) -> None:
+        self.ui.jobProgress.value = int(1000 * fraction)
+        self.ui.jobLabel.text = f"{self.task.title}: {message}"
+
+    def _onFinished(self, task) -> None:
+        self._timer.stop()
+        self.ui.jobFrame.visible = False
+        canceled = task.state.name == "CANCELLED"
+        if self._done is not None and not canceled:
+            self._done(task)
+        if task.error:
+            self.tell(task.error)
+            slicer.util.errorDisplay(task.error)
+        elif canceled:
+            self.tell(_("Cancelled; nothing was changed."))
+        self._refresh()

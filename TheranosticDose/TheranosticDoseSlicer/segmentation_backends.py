@@ -1,0 +1,151 @@
+"""Segmentation backends on nodes: which there are, what they need, the tasks that ask and run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from TheranosticDoseLib.errors import InputError
+
+from TheranosticDoseSlicer import exchange, images, origins, segments
+from TheranosticDoseSlicer.jobs import Task
+
+NEEDS = {"totalsegmentator": ("ct",), "organs_ct": ("ct",), "lesions_spect_ct": ("ct", "spect")}
+"""Images without which a backend cannot work; the others take what there is."""
+NOTES_ATTRIBUTE = "TheranosticDose.SegmentationNotes"
+
+
+def listed() -> dict[str, dict[str, Any]]:
+    """Return every backend with what it needs and whether it can run (``backends.backends``)."""
+    from DoseSegmentationLib.backends import backends
+
+    return backends()
+
+
+def reads_a_path(backend: str) -> bool:
+    """Whether the user chooses the backend's model."""
+    from DoseSegmentationLib.models import READ_FROM_PATH
+
+    return backend in READ_FROM_PATH
+
+
+def is_shipped(backend: str, entry: dict[str, Any]) -> bool:
+    """Whether the backend's weights lie with the program."""
+    from DoseSegmentationLib.models import SHIPPED
+
+    return backend in SHIPPED and bool(entry["structures"])
+
+
+def missing(backend: str, entry: dict[str, Any], ct, spect, path: str) -> str:
+    """Return what a backend still needs, as a sentence; empty where nothing."""
+    if not entry["available"]:
+        return f"Not available: {entry['reason']}"
+    if reads_a_path(backend) and not path.strip(". "):
+        return "Choose the folder or zip of a model."
+    for kind in NEEDS.get(backend, ()):
+        if (ct if kind == "ct" else spect) is None:
+            return f"Choose a {'CT' if kind == 'ct' else 'SPECT'}."
+    return "" if ct is not None or spect is not None else "Choose a CT or a SPECT."
+
+
+def ask_model(backend: str, path: str) -> Task:
+    """Return the task that reads structures, licence, checksum and card of a model."""
+    return Task("Reading the model", {"step": "model", "backend": backend, "path": path})
+
+
+def run(
+    backend: str,
+    ct,
+    spect,
+    segmentation,
+    structures: list[str] | None = None,
+    *,
+    keep_edited: bool = True,
+    **settings: Any,
+) -> Task:
+    """Return the task that segments with a backend and puts the result into a segmentation node."""
+    request = {"step": "backend", "backend": backend, "structures": structures or None, "settings": settings}
+
+    def prepare(folder: Path) -> Iterator[str]:
+        yield from _write_images(folder, ct, spect)
+
+    def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+        _still_there(segmentation)
+        kept = []
+        for name in origins.take_in(
+            segmentation,
+            result["segments"],
+            lambda file: exchange.read_image(folder / file),
+            keep_edited=keep_edited,
+        ):
+            kept += [name] if name else []
+            yield name
+        notes = list(result["notes"])
+        if kept:
+            notes.append(f"Kept as drawn or edited by hand: {', '.join(kept)}.")
+        notes += [
+            f"{entry['name']}: {' '.join(entry['checks'])}"
+            for entry in result["segments"]
+            if not entry.get("file")
+        ]
+        segmentation.SetAttribute(NOTES_ATTRIBUTE, "\n".join(notes))
+        origins.write_table(segmentation)
+        yield "table"
+
+    return Task(f"Segmenting with {backend}", request, prepare, load)
+
+
+def check(ct, spect, segmentation) -> Task:
+    """Return the task that judges all segments again, those that were drawn too."""
+    segments.require_segments(segmentation)
+    if ct is None and spect is None:
+        raise InputError("Choose the CT or the SPECT on which the segments are to be checked.")
+    entries: list[dict[str, Any]] = []
+    request = {"step": "check", "segments": entries}
+
+    def prepare(folder: Path) -> Iterator[str]:
+        yield from _write_images(folder, ct, spect)
+        yield from write_segments(segmentation, folder, entries)
+
+    def load(_folder: Path, result: dict[str, Any]) -> Iterator[str]:
+        _still_there(segmentation)
+        for entry, record in zip(entries, result["records"], strict=True):
+            if segmentation.GetSegmentation().GetSegment(entry["segment_id"]) is not None:
+                origins.keep_judgement(segmentation, entry["segment_id"], record)
+            yield entry["name"]
+        origins.write_table(segmentation)
+
+    return Task("Checking the segments", request, prepare, load)
+
+
+def write_segments(segmentation, folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
+    """Write the masks of a segmentation, one each step, and describe them in ``entries``."""
+    for number, segment_id in enumerate(segments.segment_ids(segmentation)):
+        segment = segments.read_segment(segmentation, segment_id)
+        if segment is None:
+            continue
+        entries.append(
+            {
+                "segment_id": segment_id,
+                "name": segment.name,
+                "kind": segment.kind,
+                "code": segment.code,
+                "file": exchange.write_image(segment.mask, folder, f"segment{number}"),
+                "record": origins.record_of(segmentation, segment_id),
+            }
+        )
+        yield segment.name
+
+
+def _write_images(folder: Path, ct, spect) -> Iterator[str]:
+    for name, node in (("ct", ct), ("spect", spect)):
+        if node is not None:
+            yield exchange.write_image(images.image_of(node), folder, name)
+
+
+def _still_there(segmentation) -> None:
+    import slicer
+
+    if segmentation is None or not slicer.mrmlScene.IsNodePresent(segmentation):
+        raise InputError("The segmentation was deleted while the segments were made; run it again.")
