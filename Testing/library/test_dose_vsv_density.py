@@ -7,6 +7,9 @@ import pytest
 import SimpleITK as sitk
 from TheranosticDoseLib import nuclides, tissues
 from TheranosticDoseLib.dose import Anatomy, absorbed_dose
+from TheranosticDoseLib.dose.photon_tissue import PhotonSettings, _block_means, _spread, photon_factor
+from TheranosticDoseLib.dose.vsv_density import EngineSettings
+from TheranosticDoseLib.errors import SettingsError
 
 
 def image(array, spacing=(4.0, 4.0, 4.0)):
@@ -26,9 +29,8 @@ def dose_of(engine, tia, density, **settings):
 def test_in_water_it_is_the_plain_kernel():
     rng = np.random.default_rng(2)
     tia = rng.random((12, 14, 16))
-    density = np.ones(tia.shape)
-    corrected = dose_of("vsv_density", tia, density)
-    plain = dose_of("vsv", tia, density)
+    anatomy = Anatomy.water(image(tia))
+    corrected, plain = (absorbed_dose(image(tia), anatomy, engine=name) for name in ("vsv_density", "vsv"))
     np.testing.assert_allclose(voxels(corrected.dose), voxels(plain.dose), rtol=3e-3)
 
 
@@ -63,16 +65,62 @@ def test_gas_gets_the_dose_of_water():
     assert dose[5, 5, 5] == pytest.approx(dose[4, 4, 4], rel=0.01)
 
 
-def test_photons_are_absorbed_more_in_bone():
-    tia = np.zeros((9, 9, 21))
+def test_tissues_absorb_photons_as_their_coefficients_say():
+    # one plane away from the source is bone or fat: mass energy-absorption against water, softened photons
+    tia = np.zeros((9, 9, 41))
     tia[4, 4, 4] = 1.0
+    plain = None
+    for rho, low, high in ((1.7, 1.3, 2.5), (0.95, 0.85, 0.96)):
+        density = np.ones(tia.shape)
+        density[:, :, 30] = rho
+        result = voxels(dose_of("vsv_density", tia, density).dose)
+        plain = voxels(dose_of("vsv", tia, density).dose) if plain is None else plain
+        assert low < result[4, 4, 30] / plain[4, 4, 30] < high
+        assert result[4, 4, 20] / plain[4, 4, 20] == pytest.approx(0.98, abs=0.02)
+
+
+def test_bone_shields_itself():
+    tia = np.zeros((11, 11, 41))
+    tia[5, 5, 2] = 1.0
     density = np.ones(tia.shape)
-    density[:, :, 12:] = 1.7
-    result = dose_of("vsv_density", tia, density)
-    plain = dose_of("vsv", tia, density)
-    ratio = voxels(result.dose)[4, 4, 15] / voxels(plain.dose)[4, 4, 15]
-    assert ratio == pytest.approx(result.record["photon_ratio_bone"], rel=5e-3)
-    assert 1.05 < ratio < 1.6
+    density[:, :, 30] = 1.7
+    thin = voxels(dose_of("vsv_density", tia, density).dose)[5, 5, 30]
+    density[:, :, 22:38] = 1.7
+    thick = voxels(dose_of("vsv_density", tia, density).dose)[5, 5, 30]
+    assert 0.4 * thin < thick < 0.9 * thin
+
+
+def test_photon_factor_of_water_is_one_and_of_air_around_is_less():
+    tia, material = image(np.ones((20, 20, 20))), image(np.full((20, 20, 20), tissues.WATER))
+    inside = np.ones((20, 20, 20), np.float32)
+    for density, low, high in (
+        (inside, 0.9999, 1.0001),
+        (np.where(np.indices(inside.shape)[2] < 10, 1.0, 0.0012), 0.8, 0.9),
+    ):
+        factor = photon_factor(
+            voxels(tia), density.astype(np.float32), voxels(material).astype(int), nuclides.nuclide("Lu-177"),
+            (4.0, 4.0, 4.0), PhotonSettings(),
+        )  # fmt: skip
+        assert low < factor[10, 10, 9] < high
+
+
+def test_blocks_keep_means_and_straight_lines():
+    rng = np.random.default_rng(0)
+    values = rng.random((8, 10, 7))
+    coarse = _block_means(values, (4, 3, 7))
+    assert coarse.shape == (2, 4, 1)
+    assert coarse[1, 3, 0] == pytest.approx(values[4:, 9:].mean())
+    line = np.broadcast_to(np.arange(16.0)[:, None, None], (16, 4, 4))
+    again = _spread(_block_means(line, (4, 2, 1)), (4, 2, 1), line.shape)
+    np.testing.assert_allclose(again[2:-2], line[2:-2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "values", [{"bone_shielding": -1.0}, {"scatter_share": 2.0}, {"bone_length_mm": 0.0}]
+)
+def test_photon_settings_out_of_range(values):
+    with pytest.raises(SettingsError, match=next(iter(values))):
+        EngineSettings(**values)
 
 
 @pytest.mark.slow

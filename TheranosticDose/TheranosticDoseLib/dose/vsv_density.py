@@ -6,10 +6,7 @@ and lung, bone for bone), and the energy, all of which is kept, is divided by th
 voxel where it ends.  What is simplified: an electron that crosses into another tissue keeps the
 range it had in the tissue it came from.
 
-Photons: the dose of the water kernel, times the ratio of mass energy-absorption of the target's
-tissue to water, less a share for the scatter that is missing where lung or the air outside the
-body takes the place of water within some centimetres.  That share was chosen on one virtual
-patient against the Monte Carlo.  Attenuation along lung or bone instead of water is left out.
+Photons: the dose of the water kernel, corrected for tissue and surroundings (``photon_tissue``).
 
 Gas (below 0.1 g/cm3) counts as water, as source and as target.
 """
@@ -25,15 +22,14 @@ import numpy as np
 
 from TheranosticDoseLib.dose import vsv
 from TheranosticDoseLib.dose.anatomy import Anatomy
+from TheranosticDoseLib.dose.photon_tissue import PhotonSettings, photon_factor
 from TheranosticDoseLib.dose.result import DoseResult
 from TheranosticDoseLib.geometry import array_of, image_like, voxel_volume_ml
 from TheranosticDoseLib.progress import Progress, part_of, report
-from TheranosticDoseLib.settings import Settings
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from TheranosticDoseLib.dose.kernels import PointKernel
     from TheranosticDoseLib.nuclides import Nuclide
 
 EDGES_G_CM3 = (0.14, 0.2, 0.3, 0.42, 0.6, 0.98, 1.12, 1.3, 1.6)
@@ -41,28 +37,21 @@ EDGES_G_CM3 = (0.14, 0.2, 0.3, 0.42, 0.6, 0.98, 1.12, 1.3, 1.6)
 
 
 @dataclasses.dataclass(frozen=True)
-class EngineSettings(Settings):
-    """Settings of the corrected voxel S values.
+class EngineSettings(PhotonSettings):
+    """Settings of the corrected voxel S values; those of the photons are in ``PhotonSettings``.
 
     Attributes
     ----------
     gas_density_g_cm3 : float
         Voxels below this count as water.
-    scatter_share : float
-        Part of the photon dose that is lost where nothing around scatters.
-    scatter_length_mm : float
-        Width (standard deviation) of the surroundings that count.
     """
 
     gas_density_g_cm3: float = 0.1
-    scatter_share: float = 0.3
-    scatter_length_mm: float = 60.0
 
     def validate(self) -> None:
-        """Check the range."""
+        """Check the ranges."""
+        super().validate()
         self.require(0 < self.gas_density_g_cm3 <= 0.14, "gas_density_g_cm3", "above 0, at most 0.14 g/cm3")
-        self.require(0 <= self.scatter_share <= 1, "scatter_share", "0 to 1")
-        self.require(0 < self.scatter_length_mm <= 200, "scatter_length_mm", "above 0, at most 200 mm")
 
 
 def unavailable() -> str | None:
@@ -97,23 +86,20 @@ def components(
     from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
 
     water = vsv.grid_kernel(tia, nuclide, "water", None, part_of(progress, 0.0, 0.4))
-    bone = point_kernel(nuclide, "bone", part_of(progress, 0.4, 0.7))
-    density = np.where(
-        array_of(anatomy.density) < settings.gas_density_g_cm3, np.float32(1.0), array_of(anatomy.density)
-    )
-    is_bone = anatomy.tissue_array() == tissues.BONE
+    point_kernel(nuclide, "bone", part_of(progress, 0.4, 0.7))  # here, because it may take time
+    true_density = np.asarray(array_of(anatomy.density), np.float32)
+    density = np.where(true_density < settings.gas_density_g_cm3, np.float32(1.0), true_density)
+    tissue = anatomy.tissue_array()
     decays = decays_per_voxel(tia)
     scale = decays.max()
     decays = (decays / scale).astype(np.float32)
     report(progress, 0.7, "Photons")
     photon = convolve(decays, water.photon_kev)
-    ratio = photon_absorption_ratio(bone, point_kernel(nuclide, "water"))
-    photon[is_bone] *= ratio
-    photon *= 1 - settings.scatter_share * _missing_surroundings(anatomy, settings.scatter_length_mm)
+    photon *= photon_factor(decays, true_density, tissue, nuclide, tia.GetSpacing(), settings)
     report(progress, 0.8, "Electrons by class of tissue")
     electron = np.zeros(density.shape, np.float32)
     used = []
-    for kernel, share in _classes(nuclide, decays, density, is_bone, tia.GetSpacing()):
+    for kernel, share in _classes(nuclide, decays, density, tissue == tissues.BONE, tia.GetSpacing()):
         electron += convolve(share, kernel.electron_kev)
         used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
     volume = voxel_volume_ml(tia)
@@ -121,40 +107,11 @@ def components(
     record = {
         "kernel": water.provenance,
         "kernel_classes": used,
-        "photon_ratio_bone": ratio,
         "electron_energy_kept": float(
             electron.sum(dtype=np.float64) / (decays.sum(dtype=np.float64) * _electron_total(nuclide))
         ),
     }
     return electron / density * to_gy, photon * (to_gy / water.density_g_cm3), record
-
-
-def _missing_surroundings(anatomy: Anatomy, length_mm: float) -> np.ndarray:
-    """Return how much of the mass of water is missing around each voxel, 0 to 1."""
-    import SimpleITK as sitk
-
-    filled = sitk.Minimum(sitk.Cast(anatomy.density, sitk.sitkFloat32), 1.0)
-    if min(filled.GetSize()) < 4:  # the recursive filter needs four voxels along each axis
-        return np.float32(1.0) - np.array(array_of(filled))
-    around = sitk.SmoothingRecursiveGaussian(filled, length_mm)
-    return np.clip(1 - array_of(around), 0.0, 1.0)
-
-
-def photon_absorption_ratio(bone: PointKernel, water: PointKernel) -> float:
-    """Return the photon energy absorbed per mass near a source in bone relative to water.
-
-    Within 1 g/cm2 the photons are still those of the decay, so this is the ratio of their
-    mass energy-absorption coefficients.
-    """
-
-    def per_depth(kernel: PointKernel) -> float:
-        depth = kernel.photon.edges_mm[1:] * 0.1 * kernel.density_g_cm3
-        inside = (depth > 0.1) & (depth < 1.0)
-        widths = np.diff(kernel.photon.edges_mm)[inside] * 0.1 * kernel.density_g_cm3
-        return float(kernel.photon.energy_kev[inside].sum() / widths.sum())
-
-    reference = per_depth(water)
-    return per_depth(bone) / reference if reference > 0 else 1.0
 
 
 def _classes(nuclide, decays, density, is_bone, spacing_mm) -> Iterator[tuple]:

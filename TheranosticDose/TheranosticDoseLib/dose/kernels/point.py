@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.nuclides import Nuclide
     from TheranosticDoseLib.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Counted up where the meaning of a stored kernel changes."""
 
 
@@ -52,6 +52,9 @@ class PointKernel:
         Alphas and recoils: absorbed at the source.
     provenance : dict
         How it was made.
+    absorption : dict
+        ``distance_mm`` and, by name of a tissue, the photon energy absorbed per mass of a little of
+        that tissue relative to this medium at these distances; empty but for water.
     """
 
     nuclide: str
@@ -61,18 +64,18 @@ class PointKernel:
     photon: Radial
     local_kev: float
     provenance: dict[str, Any] = field(default_factory=dict)
+    absorption: dict[str, np.ndarray] = field(default_factory=dict)
 
     def at_density(self, density_g_cm3: float) -> PointKernel:
         """Return the kernel in the same medium of another density."""
         factor = self.density_g_cm3 / density_g_cm3
-        return PointKernel(
-            self.nuclide,
-            self.medium,
-            density_g_cm3,
-            self.electron.scaled(factor),
-            self.photon.scaled(factor),
-            self.local_kev,
-            self.provenance,
+        distances = {"distance_mm": factor * self.absorption["distance_mm"]} if self.absorption else {}
+        return replace(
+            self,
+            density_g_cm3=density_g_cm3,
+            electron=self.electron.scaled(factor),
+            photon=self.photon.scaled(factor),
+            absorption={**self.absorption, **distances},
         )
 
     def to_json(self) -> str:
@@ -92,6 +95,7 @@ class PointKernel:
                     name: {"edges_mm": numbers(part.edges_mm), "energy_kev": numbers(part.energy_kev)}
                     for name, part in (("electron", self.electron), ("photon", self.photon))
                 },
+                "absorption": {name: numbers(values) for name, values in self.absorption.items()},
                 "provenance": self.provenance,
             }
         )
@@ -117,6 +121,7 @@ class PointKernel:
             parts["photon"],
             float(values["local_kev"]),
             values["provenance"],
+            {name: np.array(numbers, float) for name, numbers in values["absorption"].items()},
         )
 
 

@@ -28,6 +28,14 @@ FURTHEST = 0.4
 """Of the half width: beyond, scatter from outside the grid would be missed."""
 PHOTON_GRIDS_G_CM2 = (0.008, 0.036, 0.165, 0.75)
 """Voxel sizes times density; the last grid reaches 45 g/cm2 (208 keV: less than 1 % gets there)."""
+PHOTON_HISTORIES = (40, 20, 10, 5)
+"""Photons sent out in each of these grids, in units of ``histories``: few of them interact near the source."""
+ABSORPTION_GRID_G_CM2 = 0.5
+"""Voxel size times density of the grid that shows how other tissues absorb: beyond the range of electrons."""
+ABSORPTION_SHELLS = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48)
+"""Bounds of its shells in voxels; beyond the last, scatter from outside the grid would be missed."""
+ABSORPTION_SHARE = 0.05
+"""Part of the voxels that is of each other tissue."""
 SEED = 20260107
 
 
@@ -55,7 +63,7 @@ def simulate(
     medium : str
         Name in the tissue table.
     histories : int
-        Decays per grid.
+        Decays per grid of the electrons; the photons of a grid are ``PHOTON_HISTORIES`` times as many.
     seed : int
     progress : callable, optional
     """
@@ -74,7 +82,8 @@ def simulate(
         shells = []
         for number, level in enumerate(grids):
             step = part_of(progress, done / total, (done + 1) / total)
-            energy = _run(nuclide, tissue.index, density, level, particle, histories, seed + number, step)
+            per_decay = PHOTON_HISTORIES[number] / _photons(nuclide) if particle == "photon" else 1.0
+            energy = _run(nuclide, tissue, level, particle, histories, seed + number, per_decay, step)
             shells.append(_shells(energy, level, first=number == 0))
             done += 1
         parts[particle] = _joined(shells)
@@ -82,13 +91,68 @@ def simulate(
         "engine": "embedded Monte Carlo",
         "version": __version__,
         "histories_per_grid": histories,
+        "photons_per_grid": [number * histories for number in PHOTON_HISTORIES],
         "seed": seed,
         "emission": emission_key(nuclide),
         "nuclide_source": nuclide.source,
         "grids_mm": {p: [[round(g.voxel_mm, 5), round(g.high_mm, 3)] for g in levels[p]] for p in levels},
     }
-    local = nuclide.alpha_energy_kev + nuclide.recoil_energy_kev
-    return PointKernel(nuclide.name, medium, density, parts["electron"], parts["photon"], local, provenance)
+    return PointKernel(
+        nuclide.name,
+        medium,
+        density,
+        parts["electron"],
+        parts["photon"],
+        nuclide.alpha_energy_kev + nuclide.recoil_energy_kev,
+        provenance,
+        photon_absorption(nuclide, histories, seed) if medium == "water" and emitted["photon"] else {},
+    )
+
+
+def photon_absorption(nuclide: Nuclide, histories: int, seed: int = SEED) -> dict[str, np.ndarray]:
+    """Return how much more than water other tissues absorb of the photons around a source in water.
+
+    A few voxels of water are replaced by each tissue at the density of water: too few to change
+    the photons, large against the range of the electrons.
+
+    Returns
+    -------
+    dict
+        ``distance_mm`` of shells and, by name of the tissue, the ratio of the energies absorbed per mass.
+    """
+    from TheranosticDoseLib import tissues
+
+    n = 2 * HALF_WIDTH + 1
+    others = [tissue for tissue in tissues.tissues() if tissue.index not in (tissues.AIR, tissues.WATER)]
+    drawn = np.random.default_rng(seed).random((n, n, n)) / ABSORPTION_SHARE
+    tissue = np.full((n, n, n), tissues.WATER, np.uint8)
+    for number, other in enumerate(others):
+        tissue[drawn.astype(int) == number] = other.index
+    level = _Level(10 * ABSORPTION_GRID_G_CM2, 0.0, 0.0)
+    factor = PHOTON_HISTORIES[-1] / _photons(nuclide)
+    energy = _transported(nuclide, 1.0, tissue, level, "photon", histories, seed, factor, None)
+    axis = np.arange(n) - HALF_WIDTH
+    squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
+    shell = np.digitize(np.sqrt(squared), ABSORPTION_SHELLS)
+    last = len(ABSORPTION_SHELLS)
+    means = {
+        index: np.bincount(shell[here], (energy * squared)[here], last + 1)[1:last]
+        / np.bincount(shell[here], minlength=last + 1)[1:last]
+        for index in (tissues.WATER, *(other.index for other in others))
+        for here in (tissue == index,)
+    }
+    centers = 0.5 * (np.array(ABSORPTION_SHELLS[1:]) + ABSORPTION_SHELLS[:-1])
+    water = np.maximum(means[tissues.WATER], 1e-30)
+    ratios = {other.name.lower(): means[other.index] / water for other in others}
+    return {"distance_mm": level.voxel_mm * centers, **ratios}
+
+
+def _photons(nuclide: Nuclide) -> float:
+    """Return the photons that are transported per decay."""
+    from TheranosticDoseLib.dose.mc.emission import emission
+    from TheranosticDoseLib.dose.mc.run import PHOTON_CUT_MEV
+
+    return emission("photon", nuclide, None, PHOTON_CUT_MEV).per_decay
 
 
 def _photon_levels(density: float) -> list[_Level]:
@@ -123,22 +187,39 @@ def _chain(sizes: list[float], low: float) -> list[_Level]:
     return levels
 
 
-def _run(nuclide, tissue, density, level, particle, histories, seed, progress) -> np.ndarray:
-    """Return keV per decay and voxel around a point source."""
+def _run(nuclide, tissue, level, particle, histories, seed, photons_per_decay, progress) -> np.ndarray:
+    """Return keV per decay and voxel around a point source in one tissue."""
+    everywhere = np.full((2 * HALF_WIDTH + 1,) * 3, tissue.index, np.uint8)
+    return _transported(
+        nuclide,
+        tissue.density_g_cm3,
+        everywhere,
+        level,
+        particle,
+        histories,
+        seed,
+        photons_per_decay,
+        progress,
+    )
+
+
+def _transported(
+    nuclide, density, tissue, level, particle, histories, seed, photons_per_decay, progress
+) -> np.ndarray:
     from TheranosticDoseLib.dose.mc import transport
 
-    n = 2 * HALF_WIDTH + 1
-    source = np.zeros((n, n, n))
+    source = np.zeros(tissue.shape)
     source[HALF_WIDTH, HALF_WIDTH, HALF_WIDTH] = 1.0
     energy, _, _ = transport(
-        np.full(source.shape, density, np.float32),
-        np.full(source.shape, tissue, np.uint8),
+        np.full(tissue.shape, density, np.float32),
+        tissue,
         (level.voxel_mm,) * 3,
         source,
         nuclide,
         histories,
         seed,
         particles=(particle,),
+        photons_per_decay=photons_per_decay,
         progress=progress,
     )
     return 1e3 * energy
