@@ -1,0 +1,12 @@
+# What Slicer's packaging asks of an extension, and the description that the Extensions Manager shows.
+foreach(name HOMEPAGE CATEGORY CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if("${EXTENSION_${name}}" STREQUAL "")
+    message(FATAL_ERROR "EXTENSION_${name} is empty")
+  endif()
+  file(APPEND "${CMAKE_BINARY_DIR}/${PROJECT_NAME}.metadata" "${name} ${EXTENSION_${name}}\n")
+endforeach()
+foreach(name README.md LICENSE)
+  if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${name}")
+    message(FATAL_ERROR "Slicer packs ${name}, which is not there")
+  endif()
+endforeach()

@@ -1,0 +1,1 @@
+# For extensions that others link to; a scripted one has nothing to export.
