@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,20 @@ def test_entry_has_what_is_required_and_nothing_else() -> None:
     # Without build dependencies the packaging job of the index builds the extension.
     assert entry["build_dependencies"] == []
     assert variable("EXTENSION_DEPENDS") == "NA"
+
+
+@pytest.mark.skipif(
+    not os.environ.get("THERANOSTIC_SLICER_SOURCE"),
+    reason="THERANOSTIC_SLICER_SOURCE names no Slicer source tree, where the schema is",
+)
+def test_entry_fits_the_schema_of_slicer() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    entry = json.loads((CHECKOUT / f"{NAME}.json").read_text(encoding="utf-8"))
+    name = entry["$schema"].rsplit("/", 1)[1].rstrip("#")
+    path = Path(os.environ["THERANOSTIC_SLICER_SOURCE"]) / "Schemas" / name
+    if not path.is_file():
+        pytest.skip(f"the Slicer source tree has no {name}")
+    jsonschema.validate(entry, json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_names_follow_the_rules() -> None:
