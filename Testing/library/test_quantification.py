@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 from TheranosticDoseLib.errors import InputError, SettingsError, UnitsError
-from TheranosticDoseLib.geometry import image_like, total_activity_mbq
+from TheranosticDoseLib.geometry import image_like, resample, total_activity_mbq
 from TheranosticDoseLib.quantification import (
     QuantificationSettings,
     RecoveryCurve,
@@ -21,6 +21,7 @@ from TheranosticDoseLib.quantification import (
     quantify,
     recovery_factors,
     recovery_gtm,
+    recovery_of_scans,
 )
 from TheranosticDoseLib.study import Acquisition, Administration, Study, Voi
 
@@ -136,6 +137,23 @@ def test_gtm_corrects_spill_between_neighbors():
         assert corrected[name] == pytest.approx(truth, rel=0.01)
         assert measured / factors[name][0] == pytest.approx(truth, rel=0.01)
         assert abs(measured / truth - 1) > 0.02
+
+
+def test_a_scan_that_was_moved_is_corrected_for_its_interpolation():
+    center = (110.4, 148.8, 148.8)
+    lesion = ellipsoid(center, (14, 14, 14))
+    blurred = gaussian_filter(2e4 + 1.5e6 * lesion, 11.0 / 2.35482 / SPACING)
+    # Turned about its center a sphere stays what it is; only the interpolation is new.
+    turn = sitk.VersorTransform((0.4, 0.5, 0.77), 0.5)
+    turn.SetCenter(center[::-1])
+    moved = resample(image_like(blurred, grid()), grid(), turn)
+    vois = {"lesion": image_like(lesion, grid())}
+    settings = QuantificationSettings(recovery="gtm", fwhm_mm=11.0)
+    measured = np.sum(sitk.GetArrayFromImage(moved) * lesion) / lesion.sum()
+    factors = [recovery_of_scans([moved], vois, settings, (flag,))[0]["lesion"][0] for flag in (False, True)]
+    without, corrected = (measured / factor / 1.52e6 - 1 for factor in factors)
+    assert without < -0.05
+    assert abs(corrected) < 0.015
 
 
 def test_recovery_modes():

@@ -83,15 +83,28 @@ def test_outline_cancels_between_counts_and_mass_in_the_dose():
     assert found.relative_u_dose < outline
 
 
-def test_point_uncertainty_falls_with_counts():
-    few = point_relative_u(
-        1.0, volume_ml=20.0, camera_factor_cps_per_mbq=9.0, duration_s=100.0, registration_mm=0.0
-    )
-    many = point_relative_u(
-        100.0, volume_ml=20.0, camera_factor_cps_per_mbq=9.0, duration_s=100.0, registration_mm=0.0
-    )
-    assert few == pytest.approx(10 * many)
-    assert few == pytest.approx(2 / np.sqrt(900.0))
+def test_point_uncertainty_falls_with_counts_to_what_varies_between_scans():
+    def u(activity, scan_to_scan):
+        return point_relative_u(
+            activity, volume_ml=20.0, camera_factor_cps_per_mbq=9.0, duration_s=100.0, registration_mm=0.0,
+            settings=UncertaintySettings(scan_to_scan=scan_to_scan),
+        )  # fmt: skip
+
+    assert u(1.0, 0.0) == pytest.approx(2 / np.sqrt(900.0))
+    assert u(1.0, 0.0) == pytest.approx(10 * u(100.0, 0.0))
+    assert u(1e9, 0.015) == pytest.approx(0.015, rel=1e-3)
+
+
+def test_a_shift_matters_more_to_small_regions_and_to_unequal_surroundings():
+    def u(volume_ml, contrast):
+        settings = UncertaintySettings(scan_to_scan=0.0, neighbor_contrast=contrast)
+        return float(point_relative_u(50.0, volume_ml=volume_ml, registration_mm=3.0, settings=settings))
+
+    assert u(8.0, 0.5) > 2 * u(1500.0, 0.5) > 2 * u(1500.0, 0.0)
+    # A sharp sphere moved by d against a step of the surroundings of contrast c gains c d 3/(8 r) of its activity.
+    radius = (3 * 8000.0 / (4 * np.pi)) ** (1 / 3)
+    gradient = np.sqrt(u(8.0, 0.5) ** 2 - u(8.0, 0.0) ** 2)
+    assert gradient == pytest.approx(0.5 * 3.0 / np.sqrt(3) * 3 / (8 * radius), rel=1e-6)
 
 
 @pytest.mark.parametrize(

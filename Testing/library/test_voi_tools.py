@@ -164,6 +164,32 @@ def test_own_voi_measures_its_own_scan(registered):
     assert b24 == pytest.approx(b96, rel=0.1)
 
 
+def test_a_scan_that_does_not_hold_a_voi_has_no_point_for_it_and_a_finding():
+    import dataclasses
+
+    from TheranosticDoseLib.dose import Anatomy
+    from TheranosticDoseLib.workflow import RunSettings, steps
+
+    study = two_scans()[0]
+    late = study.acquisitions[1]
+    # The second scan ends below the lesions: one was drawn on it all the same, the other is carried to it.
+    cut = dataclasses.replace(late, spect=late.spect[:, :, :10])
+    third = dataclasses.replace(late, label="168h", time_h=168.0)
+    vois = (*study.vois[:2], dataclasses.replace(study.vois[2], acquisition="168h"))
+    study = dataclasses.replace(study, acquisitions=(study.acquisitions[0], cut, third), vois=vois)
+    registered = register(study, RegistrationSettings(method="none", activity_tolerance=1.0))
+    mapped = vois_on_reference(registered)
+    (_, first), (activity, second), _ = activity_per_time_point(registered, mapped[0])
+    assert (first, second) == ("drawn", "outside")
+    assert np.isnan(activity)
+    results = steps.voi_results(registered, mapped, Anatomy.water(registered.grid), RunSettings())
+    for result in results:
+        assert np.isfinite(result.activity_mbq[0])
+        assert np.isnan(result.activity_mbq[1])
+        assert list(result.fit.time_h) == [24.0, 168.0]
+        assert any("96h; that time point was left out" in finding.message for finding in result.findings)
+
+
 def test_propagation_to_another_scan(registered):
     first = vois_on_reference(registered)[0]
     there = voi_on_acquisition(registered, first, "96h")

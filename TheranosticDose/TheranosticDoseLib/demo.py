@@ -146,7 +146,7 @@ def truth_against_result(truth: dict[str, Any], results: Results) -> TruthTable:
 
 
 def _deviation(true: float | None, found: float) -> float | None:
-    return None if not true else (found - true) / true
+    return None if not true or found != found else (found - true) / true
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

@@ -198,6 +198,7 @@ def activity_per_time_point(registered: RegisteredStudy, voi: Voi) -> tuple[tupl
     Where a VOI of this name was drawn on a scan it is applied to that scan as it was acquired
     (source ``drawn``): neither the registration nor an interpolation stands between.  Elsewhere
     the VOI on the reference grid is applied to the registered scan (source ``registered``).
+    One that was drawn on a scan but lies outside its SPECT has no activity there: NaN, source ``outside``.
 
     Parameters
     ----------
@@ -213,11 +214,26 @@ def activity_per_time_point(registered: RegisteredStudy, voi: Voi) -> tuple[tupl
             if drawn.name == voi.name and (drawn.acquisition or registered.reference) == acquisition.label
         ]
         if own:
-            weights = voi_on_grid(own[0], acquisition.spect)
+            try:
+                weights = voi_on_grid(own[0], acquisition.spect)
+            except OutsideError:
+                result.append((float("nan"), "outside"))
+                continue
             result.append((activity_in_voi(acquisition.spect, weights), "drawn"))
         else:
             result.append((activity_in_voi(registered.spect[position], voi.weights), "registered"))
     return tuple(result)
+
+
+def scanned(registered: RegisteredStudy, position: int) -> np.ndarray:
+    """Return which voxels (Z, Y, X) of the dose grid lie in the field of view of a scan."""
+    import SimpleITK as sitk
+
+    spect = registered.study.acquisitions[position].spect
+    whole = sitk.Image(spect.GetSize(), sitk.sitkUInt8) + 1
+    whole.CopyInformation(spect)
+    transform = registered.transforms[position]
+    return array_of(sitk.Resample(whole, registered.grid, transform, sitk.sitkNearestNeighbor, 0)) > 0
 
 
 def voi_on_acquisition(registered: RegisteredStudy, voi: Voi, label: str) -> Voi:

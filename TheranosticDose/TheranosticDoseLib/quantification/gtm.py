@@ -8,7 +8,8 @@ VOIs into one local shell each (2 FWHM wide) and the rest, because a body is not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,20 +45,50 @@ def recovery_gtm(
     ----------
     Rousset, Ma, Evans 1998, J Nucl Med 39:904.
     """
-    measured = {name: _mean(array_of(spect_on_grid), array_of(w)) for name, w in vois_on_grid.items()}
-    factors = _factors(spect_on_grid, vois_on_grid, fwhm_mm)
-    return {name: measured[name] / factors[name] for name in vois_on_grid}
+    factors = TransferMatrix(vois_on_grid, spect_on_grid, fwhm_mm).factors(spect_on_grid)
+    values = array_of(spect_on_grid)
+    return {name: _mean(values, array_of(w)) / factors[name] for name, w in vois_on_grid.items()}
 
 
 def gtm_factors(
-    spect: sitk.Image, vois: Mapping[str, sitk.Image], fwhm_mm: float, fwhm_relative_u: float
-) -> dict[str, tuple[float, float]]:
-    """Return measured over corrected mean per VOI, and its relative uncertainty from that of the FWHM."""
-    factors = _factors(spect, vois, fwhm_mm)
-    if fwhm_relative_u == 0:
-        return {name: (factor, 0.0) for name, factor in factors.items()}
-    wider = _factors(spect, vois, fwhm_mm * (1 + fwhm_relative_u))
-    return {name: (f, abs(float(np.log(wider[name] / f)))) for name, f in factors.items()}
+    spects: Sequence[sitk.Image],
+    vois: Mapping[str, sitk.Image],
+    fwhm_mm: Sequence[float],
+    fwhm_relative_u: float,
+) -> list[dict[str, tuple[float, float]]]:
+    """Return per scan and VOI measured over corrected mean, and its relative uncertainty from that of the FWHM.
+
+    Parameters
+    ----------
+    spects : sequence of SimpleITK.Image
+        Bq/mL, on the grid of the VOIs.
+    vois : mapping of name to weight image
+    fwhm_mm : sequence of float
+        Resolution of each scan, mm; scans of the same resolution share their matrix.
+    fwhm_relative_u : float
+        k=1.
+    """
+
+    @functools.cache
+    def matrix(width_mm: float) -> TransferMatrix:
+        return TransferMatrix(vois, spects[0], width_mm)
+
+    found = []
+    for spect, width_mm in zip(spects, fwhm_mm, strict=True):
+        factors = matrix(width_mm).factors(spect)
+        wider = matrix(width_mm * (1 + fwhm_relative_u)).factors(spect) if fwhm_relative_u else factors
+        found.append({name: (f, abs(float(np.log(wider[name] / f)))) for name, f in factors.items()})
+    return found
+
+
+def interpolated_fwhm_mm(fwhm_mm: float, spacing_mm: Sequence[float]) -> float:
+    """Return the resolution of a scan that was moved onto another grid by linear interpolation.
+
+    Between two voxels at the fraction ``f`` the interpolation adds the variance ``f (1 - f)`` of a voxel, on
+    average over all fractions a sixth: 11 mm become 11.9 mm with voxels of 4.8 mm.
+    """
+    added = np.mean(np.square(spacing_mm)) / 6.0
+    return float(np.hypot(fwhm_mm, _FWHM_PER_SIGMA * np.sqrt(added)))
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:
@@ -65,25 +96,44 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> float:
     return float(np.sum(values * weights, dtype=np.float64)) / total if total > 0 else 0.0
 
 
-def _factors(spect: sitk.Image, vois: Mapping[str, sitk.Image], fwhm_mm: float) -> dict[str, float]:
-    for name, weights in vois.items():
-        require_same_grid(weights, spect, f"VOI {name} and the SPECT")
-    weights = {name: array_of(w).astype(np.float32) for name, w in vois.items()}
-    weights = {name: w for name, w in weights.items() if w.sum() > 0}
-    out = dict.fromkeys(vois, 1.0)
-    if not weights:
+class TransferMatrix:
+    """Regions of a set of VOIs and their mutual spill at one resolution; corrects any number of scans."""
+
+    def __init__(self, vois: Mapping[str, sitk.Image], grid: sitk.Image, fwhm_mm: float) -> None:
+        for name, weights in vois.items():
+            require_same_grid(weights, grid, f"VOI {name} and the SPECT")
+        weights = {name: array_of(w).astype(np.float32) for name, w in vois.items()}
+        self._all = tuple(vois)
+        self._weights = {name: w for name, w in weights.items() if w.sum() > 0}
+        if self._weights:
+            spacing = np.array(grid.GetSpacing()[::-1])
+            self._names, self._regions = _partition(self._weights, spacing, fwhm_mm)
+            shape = next(iter(self._weights.values())).shape
+            self._matrix = _matrix(self._regions, shape, spacing, fwhm_mm)
+
+    def factors(self, spect: sitk.Image) -> dict[str, float]:
+        """Return measured over corrected mean of each VOI; 1 where there is nothing to recover."""
+        out = dict.fromkeys(self._all, 1.0)
+        if not self._weights:
+            return out
+        values = array_of(spect)
+        true = self._true(values)
+        for name, w in self._weights.items():
+            own = self._names.index(name) if name in self._names else None
+            corrected = _mean_of_parts(w, own, self._regions, true)
+            measured = _mean(values, w)
+            # A region without activity of its own has nothing to recover.
+            usable = measured > 0 and corrected > 0.05 * measured
+            out[name] = float(np.clip(measured / corrected, 0.05, 20.0)) if usable else 1.0
         return out
-    values, spacing = array_of(spect), np.array(spect.GetSpacing()[::-1])
-    names, regions = _partition(weights, spacing, fwhm_mm)
-    true = _solve(values, regions, spacing, fwhm_mm)
-    for name, w in weights.items():
-        own = names.index(name) if name in names else None
-        corrected = _mean_of_parts(w, own, regions, true)
-        measured = _mean(values, w)
-        # A region without activity of its own has nothing to recover.
-        usable = measured > 0 and corrected > 0.05 * measured
-        out[name] = float(np.clip(measured / corrected, 0.05, 20.0)) if usable else 1.0
-    return out
+
+    def _true(self, values: np.ndarray) -> np.ndarray:
+        """Return the corrected mean of each region."""
+        try:
+            return np.linalg.solve(self._matrix, [_mean(values[box], w) for w, box in self._regions])
+        except np.linalg.LinAlgError:
+            msg = "The regions cannot be told apart at this resolution; recovery 'gtm' needs larger or fewer VOIs."
+            raise InputError(msg) from None
 
 
 def _mean_of_parts(w: np.ndarray, own: int | None, regions, true: np.ndarray) -> float:
@@ -144,21 +194,19 @@ def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return tuple(out)
 
 
-def _solve(values, regions, spacing, fwhm_mm) -> np.ndarray:
-    """Return the corrected mean of each region."""
+def _matrix(regions, shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float) -> np.ndarray:
+    """Return the mean over each region (row) of the blurred indicator of each region (column)."""
     from scipy.ndimage import gaussian_filter
 
     sigma = fwhm_mm / _FWHM_PER_SIGMA / spacing
     n = len(regions)
-    matrix, measured = np.zeros((n, n)), np.zeros(n)
+    matrix = np.zeros((n, n))
     sizes = [float(np.sum(weights, dtype=np.float64)) for weights, _ in regions]
-    for i, (weights, box) in enumerate(regions):
-        measured[i] = float(np.sum(values[box] * weights, dtype=np.float64)) / sizes[i]
     for j, (weights, box) in enumerate(regions):
         pads = [int(np.ceil(_REACH_SIGMA * s)) for s in sigma]
         wide = tuple(
             slice(max(0, b.start - p), min(size, b.stop + p))
-            for b, p, size in zip(box, pads, values.shape, strict=True)
+            for b, p, size in zip(box, pads, shape, strict=True)
         )
         field = np.zeros([w.stop - w.start for w in wide], np.float32)
         inner = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))
@@ -178,10 +226,4 @@ def _solve(values, regions, spacing, fwhm_mm) -> np.ndarray:
                 slice(c.start - w.start, c.stop - w.start) for c, w in zip(common, wide, strict=True)
             )
             matrix[i, j] = float(np.sum(other[here] * field[there], dtype=np.float64)) / sizes[i]
-    try:
-        return np.linalg.solve(matrix, measured)
-    except np.linalg.LinAlgError:
-        msg = (
-            "The regions cannot be told apart at this resolution; recovery 'gtm' needs larger or fewer VOIs."
-        )
-        raise InputError(msg) from None
+    return matrix

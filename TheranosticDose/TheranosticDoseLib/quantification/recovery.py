@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,37 +113,52 @@ def recovery_factors(
     vois_on_grid: Mapping[str, sitk.Image] | Iterable[Voi],
     settings: QuantificationSettings,
 ) -> dict[str, tuple[float, float]]:
-    """Return per VOI the recovery (measured over true mean activity) and its relative uncertainty.
+    """Return :func:`recovery_of_scans` of one scan that was not moved."""
+    return recovery_of_scans([spect_on_grid], vois_on_grid, settings)[0]
+
+
+def recovery_of_scans(
+    spects_on_grid: Sequence[sitk.Image],
+    vois_on_grid: Mapping[str, sitk.Image] | Iterable[Voi],
+    settings: QuantificationSettings,
+    interpolated: Sequence[bool] = (),
+) -> list[dict[str, tuple[float, float]]]:
+    """Return per scan and VOI the recovery (measured over true mean activity) and its relative uncertainty.
 
     Divide the activity measured in the VOI by the first number.
 
     Parameters
     ----------
-    spect_on_grid : SimpleITK.Image
+    spects_on_grid : sequence of SimpleITK.Image
         Bq/mL.
     vois_on_grid : mapping of name to weight image, or iterable of Voi
-        On the grid of the SPECT. VOIs of kind ``body`` are not corrected.
+        On the grid of the SPECTs. VOIs of kind ``body`` are not corrected.
     settings : QuantificationSettings
         ``recovery`` chooses ``none``, ``curve`` or ``gtm``.
+    interpolated : sequence of bool, optional
+        Whether each scan was moved onto this grid, which blurs it further (``gtm``); default: none.
     """
     vois = _by_name(vois_on_grid)
     if settings.recovery == "none":
-        return dict.fromkeys(vois, (1.0, 0.0))
+        return [dict.fromkeys(vois, (1.0, 0.0)) for _ in spects_on_grid]
+    inner = {name: w for name, (w, kind) in vois.items() if kind != "body"}
     if settings.recovery == "curve":
         curve = RecoveryCurve.from_dict(settings.recovery_curve or {})
-        voxel = voxel_volume_ml(spect_on_grid)
         volumes = {
-            name: float(np.sum(array_of(w), dtype=np.float64)) * voxel for name, (w, _) in vois.items()
+            name: float(np.sum(array_of(w), dtype=np.float64)) * voxel_volume_ml(w)
+            for name, w in inner.items()
         }
-        return {
-            name: curve(volumes[name]) if volumes[name] > 0 and kind != "body" else (1.0, 0.0)
-            for name, (_, kind) in vois.items()
-        }
-    from TheranosticDoseLib.quantification.gtm import gtm_factors
+        found = [
+            {name: curve(volume) for name, volume in volumes.items() if volume > 0} for _ in spects_on_grid
+        ]
+    else:
+        from TheranosticDoseLib.quantification.gtm import gtm_factors, interpolated_fwhm_mm
 
-    inner = {name: w for name, (w, kind) in vois.items() if kind != "body"}
-    factors = gtm_factors(spect_on_grid, inner, settings.fwhm_mm, settings.fwhm_relative_uncertainty)
-    return {name: factors.get(name, (1.0, 0.0)) for name in vois}
+        moved = interpolated_fwhm_mm(settings.fwhm_mm, spects_on_grid[0].GetSpacing())
+        blurred = tuple(interpolated) or (False,) * len(spects_on_grid)
+        widths = [moved if one else settings.fwhm_mm for one in blurred]
+        found = gtm_factors(spects_on_grid, inner, widths, settings.fwhm_relative_uncertainty)
+    return [{name: factors.get(name, (1.0, 0.0)) for name in vois} for factors in found]
 
 
 def _by_name(vois: Any) -> dict[str, tuple[Any, str]]:

@@ -60,7 +60,11 @@ def _measurements(voi: dict[str, Any], document: dict[str, Any]) -> list[Measure
 
     found = [Measurement("volume_ml", voi["volume_ml"]), Measurement("mass_g", voi["mass_g"])]
     columns = zip(document["time_points"], voi["activity_mbq"], voi["u_activity_mbq"], strict=True)
-    found += [Measurement("activity_mbq", value, u, point["label"]) for point, value, u in columns]
+    found += [
+        Measurement("activity_mbq", value, u, point["label"])
+        for point, value, u in columns
+        if value is not None
+    ]
     if voi["fit"]:
         tia, relative = voi["tia_mbq_h"], voi["tia_rel_u"]
         found.append(Measurement("tia_mbq_h", tia, relative * tia if relative else None, voi["fit"]["model"]))

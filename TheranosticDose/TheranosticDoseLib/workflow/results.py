@@ -29,7 +29,7 @@ class VoiResult:
     volume_ml, mass_g : float
     activity_mbq, u_activity_mbq : tuple of float
         Per time point, recovery-corrected, at the start of each acquisition, with what is not common
-        to all time points as uncertainty.
+        to all time points as uncertainty.  NaN where a scan does not hold the VOI.
     recovery : tuple of float
         What the measured activity was divided by, per time point.
     common_rel_u : float
@@ -48,6 +48,8 @@ class VoiResult:
         Engine to the budget of the mean dose.
     levels_gy : tuple of float
         Doses whose volume is reported.
+    findings : tuple of Finding
+        About its points; those of the fit are in ``fit``.
     """
 
     voi: Voi
@@ -65,6 +67,7 @@ class VoiResult:
     radiobiology: dict[str, Any] = dataclasses.field(default_factory=dict)
     uncertainty: dict[str, Any] = dataclasses.field(default_factory=dict)
     levels_gy: tuple[float, ...] = (10.0, 20.0, 40.0)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def name(self) -> str:

@@ -231,8 +231,8 @@ def engine_findings(dose: dict[str, DoseResult]) -> list[Finding]:
 
 
 def fit_findings(results: tuple[VoiResult, ...]) -> list[Finding]:
-    """Return the findings of each VOI's curve, with the VOI's name in front."""
-    return [
+    """Return the findings of each VOI's points and curve, the latter with the VOI's name in front."""
+    return [finding for result in results for finding in result.findings] + [
         dataclasses.replace(
             finding, field=f"voi[{result.name}].{finding.field}", message=f"{result.name}: {finding.message}"
         )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NOT_SCALED = ("body", "other")
 """Kinds of VOI that do not scale the TIA map: they hold organs of their own recovery."""
+LEAST_IN_VIEW = 0.95
+"""Part of a VOI that a scan must hold for a point of its curve."""
 MAP_PASSES = 30
 MAP_TOLERANCE = 2e-3
 
@@ -59,19 +61,29 @@ def voi_results(
         Without dose.
     """
     from TheranosticDoseLib.nuclides import nuclide
-    from TheranosticDoseLib.quantification import recovery_factors
+    from TheranosticDoseLib.quantification import recovery_of_scans
     from TheranosticDoseLib.time_activity.population import prior_key
-    from TheranosticDoseLib.voi_tools import activity_per_time_point
+    from TheranosticDoseLib.voi_tools import scanned
 
     administration, times = registered.study.administration, registered.study.time_h
     half_life_h = nuclide(administration.nuclide).half_life_h
-    factors = [recovery_factors(spect, vois, settings.quantification) for spect in registered.spect]
+    moved = _interpolated(registered)
+    factors = recovery_of_scans(registered.spect, vois, settings.quantification, moved)
+    as_scanned = factors
+    if any(voi.acquisition not in ("", registered.reference) for voi in registered.study.vois):
+        # What was drawn on a scan is measured there, before the scan was moved.
+        as_scanned = recovery_of_scans(registered.spect, vois, settings.quantification)
+    seen = [scanned(registered, i) if one else None for i, one in enumerate(moved)]
     mass_g = anatomy.mass_g()
     results = []
     for voi in vois:
-        measured = [activity for activity, _ in activity_per_time_point(registered, voi)]
-        recovery = tuple(float(factor[voi.name][0]) for factor in factors)
-        activity = tuple(a / r for a, r in zip(measured, recovery, strict=True))
+        points, findings = _measured(registered, voi, seen)
+        own = [
+            b if source == "drawn" else a
+            for (_, source), a, b in zip(points, factors, as_scanned, strict=True)
+        ]
+        recovery = tuple(float(factor[voi.name][0]) for factor in own)
+        activity = tuple(a / r for (a, _), r in zip(points, recovery, strict=True))
         weights = np.asarray(array_of(voi.weights), np.float64)
         volume_ml = float(weights.sum()) * voxel_volume_ml(voi.weights)
         u_activity = _point_uncertainty(registered, activity, volume_ml, settings)
@@ -84,13 +96,46 @@ def voi_results(
                 activity_mbq=activity,
                 u_activity_mbq=u_activity,
                 recovery=recovery,
-                common_rel_u=float(np.mean([factor[voi.name][1] for factor in factors])),
+                common_rel_u=float(np.mean([factor[voi.name][1] for factor in own])),
                 fit=fit_voi(times, activity, u_activity, half_life_h, settings.fit, prior),
                 prior=prior,
                 levels_gy=settings.dvh_levels_gy,
+                findings=findings,
             )
         )
     return tuple(results)
+
+
+def _interpolated(registered: RegisteredStudy) -> list[bool]:
+    """Return which scans were moved onto the dose grid between their voxels."""
+    pairs = zip(registered.study.acquisitions, registered.spect, strict=True)
+    return [not np.array_equal(array_of(before.spect), array_of(moved)) for before, moved in pairs]
+
+
+def _measured(
+    registered: RegisteredStudy, voi: Voi, seen: list[np.ndarray | None]
+) -> tuple[list[tuple[float, str]], tuple[Finding, ...]]:
+    """Return activity (MBq) and source per scan; NaN, with a finding, where the scan does not hold the VOI."""
+    from TheranosticDoseLib.voi_tools import activity_per_time_point
+
+    weights, points, findings = array_of(voi.weights), [], []
+    measured = activity_per_time_point(registered, voi)
+    for acquisition, (activity, source), where in zip(
+        registered.study.acquisitions, measured, seen, strict=True
+    ):
+        inside = 0.0 if source == "outside" else 1.0
+        if source == "registered" and where is not None and voi.kind not in NOT_SCALED:
+            inside = float(np.sum(weights[where], dtype=np.float64) / np.sum(weights, dtype=np.float64))
+        if inside < LEAST_IN_VIEW:
+            text = (
+                f"{voi.name}: {100 * (1 - inside):.0f} % of it lie outside the field of view of the SPECT of "
+                f"{acquisition.label}; that time point was left out of its curve."
+            )
+            remedy = "Check the outline and the registration of that scan."
+            findings.append(Finding("warning", f"voi[{voi.name}].activity_mbq", text, inside, "", remedy))
+            activity = float("nan")
+        points.append((activity, source))
+    return points, tuple(findings)
 
 
 def _point_uncertainty(
@@ -128,18 +173,20 @@ def fit_voi(
     settings: FitSettings,
     prior: str = "",
 ) -> CurveFit | None:
-    """Fit the curve of one VOI; ``None`` where no time point has activity.
+    """Fit the curve of one VOI; ``None`` where no time point has activity. NaN is a point that is left out.
 
     ``prior`` is that of the VOI's tissue; one that the settings name goes before it.
     """
     from TheranosticDoseLib.time_activity import fit_curve
 
-    if max(activity_mbq) <= 0:
+    rows = zip(time_h, activity_mbq, u_activity_mbq, strict=True)
+    kept = [(time, max(a, 0.0), u) for time, a, u in rows if np.isfinite(a)]
+    if not any(a > 0 for _, a, _ in kept):
         return None
     if not settings.prior:
         settings = dataclasses.replace(settings, prior=prior)
-    positive = [max(a, 0.0) for a in activity_mbq]
-    return fit_curve(time_h, positive, u_activity_mbq, half_life_h=half_life_h, settings=settings)
+    times, positive, u = zip(*kept, strict=True)
+    return fit_curve(times, positive, u, half_life_h=half_life_h, settings=settings)
 
 
 def voxel_fit(registered: RegisteredStudy, settings: RunSettings, progress: Progress | None) -> VoxelFit:
