@@ -155,9 +155,17 @@ def network_input(
         "spect": None if inputs.spect is None else sitk.GetArrayFromImage(resampled(inputs.spect, grid, 0.0)),
     }
     inside = None if body is None else sitk.GetArrayFromImage(resampled(body, grid, 0, nearest=True)) > 0
+    notes, statistics = (note,) if note else (), description.statistics
+    if arrays["ct"] is None and description.ct_optional and arrays["spect"] is not None:
+        arrays["ct"] = np.full(arrays["spect"].shape, -1000.0, np.float32)
+        statistics = {
+            key: value
+            for key, value in statistics.items()
+            if description.channels[int(key.split()[1])] == "spect"
+        }
+        notes += ("The network worked on the SPECT alone, for which it was trained less than for SPECT/CT.",)
     channels = normalized_channels(description.channels, arrays["ct"], arrays["spect"], inside)
-    notes = (note,) if note else ()
-    return grid, channels, notes + unusual(statistics_of(channels, inside), description.statistics)
+    return grid, channels, notes + unusual(statistics_of(channels, inside), statistics)
 
 
 def _offset(

@@ -20,7 +20,10 @@ USE = {
 
 
 def model_card(
-    description: NetworkDescription, held_out: Sequence[Mapping[str, Any]] | None, source: str
+    description: NetworkDescription,
+    held_out: Sequence[Mapping[str, Any]] | None,
+    source: str,
+    measured: Sequence[str] = (),
 ) -> str:
     """Return the card as Markdown.
 
@@ -31,6 +34,8 @@ def model_card(
         Of ``training.measured``: per case the Dice of each structure.
     source : str
         Where the training samples came from.
+    measured : sequence of str
+        Lines on the performance beyond the Dice: in the whole pipeline, and on real images.
     """
     spacing = " x ".join(f"{s:g}" for s in description.spacing_mm)
     lines = [
@@ -41,7 +46,7 @@ def model_card(
         f"- Intended use: {USE[description.task]} Not for diagnosis, nor without correction.",
         f"- Input: {', '.join(description.channels)} on {spacing} mm, tiles of {description.patch} voxels (z, y, x).",
         f"- Output: {', '.join(description.labels.values())}.",
-        f"- Architecture: residual 3D U-Net of MONAI, features {description.features}.",
+        f"- Architecture: 3D U-Net of MONAI, features {description.features}.",
         f"- Licence: {description.licence}",
         "",
         "## Training",
@@ -52,11 +57,12 @@ def model_card(
         "",
         "## Performance on samples that were not trained on",
         "",
-        *_performance(held_out),
+        *(measured or _performance(held_out)),
         "",
         "## Limits",
         "",
-        "- Virtual patients are simpler than patients; real images were not part of this measurement.",
+        "- Virtual patients are simpler than patients"
+        + ("." if measured else "; real images were not part of this measurement."),
         "- One drug family, one range of resolution and noise; unusual input is reported, not corrected.",
         "- Sex, age and body shape vary only as far as the virtual patients do.",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,13 @@ class NetworkDescription:
     patch : tuple of int
         ``(z, y, x)`` of a tile.
     features : tuple of int
-        Width of each level of the U-Net.
+        Width of each level of the U-Net; the first level keeps the voxels of the input.
     residual_units : int
         Per level.
     mirrored : bool
         Trained with left-right flips: the ensemble flips, and swaps the names of the sides.
+    ct_optional : bool
+        Trained with and without CT: air everywhere stands for a CT that is not there.
     statistics : dict
         Mean and standard deviation of each number of ``quality.statistics_of`` over the training.
     weights_sha256, licence : str
@@ -54,9 +56,10 @@ class NetworkDescription:
     labels: dict[str, str]
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
-    features: tuple[int, ...] = (16, 32, 64, 128)
-    residual_units: int = 1
+    features: tuple[int, ...] = (12, 24, 48, 96, 128)
+    residual_units: int = 0
     mirrored: bool = True
+    ct_optional: bool = False
     statistics: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     weights_sha256: str = ""
     licence: str = "Apache-2.0"
@@ -70,7 +73,7 @@ class NetworkDescription:
     @property
     def factor(self) -> int:
         """A tile's sides are multiples of this."""
-        return 2 ** (len(self.features) - 1)
+        return tile_factor(self.features)
 
     def swapped(self) -> list[int]:
         """Return for each output channel the one of the other side of the body."""
@@ -84,8 +87,16 @@ class NetworkDescription:
         ]
 
 
+def tile_factor(features: Sequence[int]) -> int:
+    """Return what a tile's sides must be multiples of: every level below the first halves them."""
+    return 2 ** (len(features) - 2)
+
+
 def build(description: NetworkDescription) -> Any:
-    """Return the network, a residual U-Net of MONAI, with random weights."""
+    """Return the network, a U-Net of MONAI, with random weights.
+
+    The first level keeps the voxels of the input: a kidney's edge is not to be drawn on half of them.
+    """
     from monai.networks.nets import UNet
 
     return UNet(
@@ -93,7 +104,7 @@ def build(description: NetworkDescription) -> Any:
         in_channels=len(description.channels),
         out_channels=description.classes,
         channels=tuple(description.features),
-        strides=(2,) * (len(description.features) - 1),
+        strides=(1,) + (2,) * (len(description.features) - 2),
         num_res_units=description.residual_units,
         norm="INSTANCE",
     )
@@ -176,8 +187,8 @@ def from_dict(content: Mapping[str, Any]) -> NetworkDescription:
     found = NetworkDescription(**fields)
     if sorted(map(int, found.labels)) != list(range(1, found.classes)):
         raise ValueError("labels must be numbered from 1")
-    if any(side % found.factor for side in found.patch):
-        raise ValueError(f"patch must be a multiple of {found.factor}")
+    if len(found.patch) != 3 or any(side % found.factor for side in found.patch):
+        raise ValueError(f"patch must be three multiples of {found.factor}")
     return found
 
 

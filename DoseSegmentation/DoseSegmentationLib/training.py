@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.networks import NetworkDescription, build, save
+from DoseSegmentationLib.networks import NetworkDescription, build, save, tile_factor
 from DoseSegmentationLib.segmentation import Progress, SegmentationCancelled, report
 from DoseSegmentationLib.training_data import Samples, batch, input_statistics, whole
 from DoseSegmentationLib.weights import load_checkpoint, packages_missing
@@ -40,7 +40,7 @@ class TrainingSettings:
     learning_rate : float
         At the start; it falls along a cosine to a hundredth.
     patch : tuple of int
-        ``(z, y, x)``, multiples of ``2 ** (len(features) - 1)``.
+        ``(z, y, x)``, multiples of ``networks.tile_factor(features)``.
     features : tuple of int
     residual_units : int
     seed : int
@@ -54,12 +54,12 @@ class TrainingSettings:
     """
 
     task: str = "organs"
-    steps: int = 20000
+    steps: int = 4000
     batch: int = 2
-    learning_rate: float = 1e-3
-    patch: tuple[int, int, int] = (64, 64, 64)
-    features: tuple[int, ...] = (16, 32, 64, 128)
-    residual_units: int = 1
+    learning_rate: float = 2e-3
+    patch: tuple[int, int, int] = (48, 48, 48)
+    features: tuple[int, ...] = (12, 24, 48, 96, 128)
+    residual_units: int = 0
     seed: int = 0
     validate_every: int = 500
     save_every: int = 100
@@ -69,7 +69,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        factor = 2 ** (len(self.features) - 1)
+        factor = tile_factor(self.features)
         problems = {
             f"task is {self.task!r}; expected {' or '.join(CHANNELS)}": self.task not in CHANNELS,
             f"patch is {self.patch}; expected multiples of {factor}": any(
@@ -316,6 +316,7 @@ def _description(settings: TrainingSettings, data: Samples) -> NetworkDescriptio
         patch=tuple(settings.patch),
         features=tuple(settings.features),
         residual_units=settings.residual_units,
+        ct_optional=settings.task == "lesions",
     )
 
 
@@ -326,6 +327,7 @@ def _record(settings: TrainingSettings, data: Samples, state: _State) -> dict[st
     return {
         **settings.same_training(),
         "samples": len(data),
+        "source": data.source,
         "sample_names": [data.paths[0].stem, data.paths[-1].stem],
         "last_loss": state.curve[-1][1] if state.curve else None,
         "torch": torch.__version__,

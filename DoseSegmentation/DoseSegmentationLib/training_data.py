@@ -36,7 +36,7 @@ class Sample:
 class Samples:
     """The samples of a folder, read when they are needed; the last ones stay in memory."""
 
-    def __init__(self, folder: str | Path, task: str, keep: int = 128) -> None:
+    def __init__(self, folder: str | Path, task: str, keep: int = 512) -> None:
         self.folder, self.task, self._keep = Path(folder), task, keep
         try:
             about = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ class Samples:
             raise SegmentationError(
                 f"{folder}: samples.json is missing or knows no task {task!r}."
             ) from error
-        self.source = str(about.get("source", ""))
+        self.source = " ".join(about.get(key, "") for key in ("source", "labelled_cts")).strip()
         self.paths = sorted(self.folder.glob("*.npz"))
         if not self.paths:
             raise SegmentationError(f"{folder}: the folder holds no .npz samples.")
@@ -69,15 +69,21 @@ class Samples:
             with np.load(path, allow_pickle=False) as arrays:
                 target = arrays[self.task]
                 ct = arrays["ct"].astype(np.float32)
-                spect = arrays["spect"].astype(np.float32) if "spect" in arrays else None
+                with_spect = self.task == "lesions" and "spect" in arrays
+                spect = arrays["spect"].astype(np.float32) if with_spect else None
                 regions = arrays.get("regions")
         except (OSError, ValueError, KeyError) as error:
             raise SegmentationError(f"{path}: the sample cannot be read ({error}).") from error
         body = ct > -300.0
         mean = 0.0 if spect is None or not body.any() else float(spect[body].mean())
         flat = target.ravel()
-        places = tuple(np.flatnonzero(flat == label) for label in np.unique(flat))
+        places = tuple(_some(np.flatnonzero(flat == label)) for label in np.unique(flat))
         return Sample(ct, spect, regions, target, mean, places)
+
+
+def _some(indices: np.ndarray, most: int = 4000) -> np.ndarray:
+    """Return at most so many of the indices, evenly: a patch's center needs no more."""
+    return indices[:: -(-len(indices) // most)].astype(np.int32)
 
 
 def batch(
@@ -114,10 +120,14 @@ def _patch(
     target = at(sample.target, 0, 0)
     regions = None if sample.regions is None else at(sample.regions, 0, 0)
     ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
-    spect = None
+    spect, mean, without_ct = None, sample.spect_mean, description.ct_optional and rng.random() < 0.15
+    if without_ct:
+        ct = np.full_like(ct, -1000.0)
     if sample.spect is not None and "spect" in description.channels:
         spect = _spect_contrast(at(sample.spect, 1, 0.0), regions, rng)
-    channels = normalized_channels(description.channels, ct, spect, spect_mean=sample.spect_mean)
+        # Where the body ends is known less well on a SPECT than on a CT, and its mean with it.
+        mean *= float(np.exp(rng.normal(0.0, 0.3 if without_ct else 0.1)))
+    channels = normalized_channels(description.channels, ct, spect, spect_mean=mean)
     if description.mirrored and rng.random() < 0.5:
         table = np.array(description.swapped(), np.uint8)
         channels, target = channels[..., ::-1].copy(), table[target[..., ::-1]]
@@ -176,6 +186,10 @@ def _ct_contrast(ct: np.ndarray, regions: np.ndarray | None, rng) -> np.ndarray:
     if rng.random() < 0.3:
         ct = ndimage.gaussian_filter(ct, rng.uniform(0.3, 0.8))
     noise = rng.normal(0.0, rng.uniform(0.0, 30.0), ct.shape)
+    if rng.random() < 0.5:
+        # Tissue is not uniform: vessels, septa and fat make patches of a few voxels.
+        patches = ndimage.gaussian_filter(rng.normal(0.0, 1.0, ct.shape), rng.uniform(0.8, 2.0))
+        noise += patches * (rng.uniform(0.0, 20.0) / patches.std()) * (ct > -300.0)
     return (ct + noise).astype(np.float32)
 
 

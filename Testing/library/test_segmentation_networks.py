@@ -433,3 +433,22 @@ def test_bundle_bad_folders(scene, tmp_path):
     write_bundle(tmp_path / "e", metadata=pet)
     with pytest.raises(SegmentationError, match="needs a SPECT"):
         backends.segment(f"monai_bundle:{tmp_path / 'e'}", image)
+
+
+def test_a_network_trained_without_ct_too_takes_a_spect_alone(tmp_path):
+    made = description(
+        task="lesions", channels=("spect", "ct_wide"), labels={"1": "Lesion"}, ct_optional=True
+    )
+    made = dataclasses.replace(made, statistics={"channel 1 percentile 50": (0.05, 0.01)})
+    values = np.full((24, 24, 24), 5.0, np.float32)
+    values[10:14, 10:14, 10:14] = 100.0
+    spect = sitk.GetImageFromArray(values)
+    spect.SetSpacing([SPACING] * 3)
+    inputs = backends.checked(None, spect)
+    _, channels, notes = backend_network.network_input(inputs, made)
+    assert np.all(channels[1] == -1.0)
+    assert any("SPECT alone" in note for note in notes)
+    # The channel of a CT that is not there does not count as unusual.
+    assert not any("differ from those" in note for note in notes)
+    with pytest.raises(SegmentationError, match="needs a CT"):
+        backend_network.network_input(inputs, dataclasses.replace(made, ct_optional=False))

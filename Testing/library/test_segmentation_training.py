@@ -159,3 +159,30 @@ def test_it_learns_and_the_network_backend_uses_it(folders, tmp_path):
     mask = sitk.GetArrayFromImage(found.mask("Kidney left")) > 0
     assert 2 * (mask & (truth == 2)).sum() / (mask.sum() + (truth == 2).sum()) > 0.85
     assert found.record("Kidney left").confidence > 0.8
+
+
+def test_a_lesion_network_also_sees_patches_without_ct(tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "samples.json").write_text(json.dumps({"tasks": {"lesions": {"1": "Lesion"}}}))
+    target = np.zeros((16, 16, 16), np.uint8)
+    target[6:10, 6:10, 6:10] = 1
+    spect = 1.0 + 20.0 * target.astype(np.float32)
+    ct = np.zeros(target.shape, np.int16)
+    np.savez(folder / "p.npz", ct=ct, spect=spect, lesions=target, spacing_mm=np.full(3, 4.8, np.float32))
+    data = training_data.Samples(folder, "lesions")
+    made = networks.NetworkDescription(
+        "n", "1", "lesions", ("spect", "ct_wide"), data.labels, data.spacing_mm, (16, 16, 16), (4, 8),
+        ct_optional=True,
+    )  # fmt: skip
+    channels = [
+        training_data.batch(data, made, np.random.default_rng(s), 1, deform=False)[0] for s in range(60)
+    ]
+    without = sum(bool(np.all(c[0, 1] == -1.0)) for c in channels)
+    assert 2 <= without <= 20  # 15 % of 60, give or take
+    assert all(c[0, 0].max() > c[0, 0].mean() for c in channels)
+    never = dataclasses.replace(made, ct_optional=False)
+    channels = [
+        training_data.batch(data, never, np.random.default_rng(s), 1, deform=False)[0] for s in range(60)
+    ]
+    assert not any(np.all(c[0, 1] == -1.0) for c in channels)

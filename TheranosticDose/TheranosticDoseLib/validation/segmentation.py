@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib.progress import Progress, report
+from TheranosticDoseLib.validation import segmentation_networks
 from TheranosticDoseLib.validation.figure import Figure, at_least, at_most, reported
+from TheranosticDoseLib.validation.segmentation_networks import TRUTH, data_folder, truth_on
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
-
     from TheranosticDoseLib.phantom import VirtualPatient
 
 FIRST_HELD_OUT = 100000
 """Seeds from here on are never trained on."""
-_TRUTH = "truth of virtual patients that no network was trained on"
 _METHODS = ("adaptive_threshold", "watershed", "fuzzy_c_means", "region_growing")
 
 
@@ -38,9 +36,11 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     count = 2 if quick else 8
     cases: list[dict[str, Any]] = []
     for number in range(count):
-        report(progress, 0.8 * number / count, f"Virtual patient {number + 1} of {count}")
+        report(progress, 0.7 * number / count, f"Virtual patient {number + 1} of {count}")
         cases.append(_case(FIRST_HELD_OUT + number))
-    result = _organ_figures(cases) + _lesion_figures(cases) + _network_figures(cases)
+    result = _organ_figures(cases) + _lesion_figures(cases)
+    report(progress, 0.7, "Networks")
+    result += segmentation_networks.figures([case["patient"] for case in cases])
     report(progress, 0.8, "Real images")
     return result + _real_ct() + _real_lesions()
 
@@ -66,16 +66,6 @@ def _case(seed: int) -> dict[str, Any]:
         "clicks": _clicks(patient),
         "detection": _detection(found, instances),
     }
-
-
-def truth_on(patient: VirtualPatient, grid: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Return organ labels and lesion numbers ``(z, y, x)`` of a patient on a grid."""
-    import SimpleITK as sitk
-
-    from TheranosticDoseLib.segmentation_samples import organ_labels
-
-    labels = sitk.Resample(patient.labels, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    return organ_labels(patient, sitk.GetArrayFromImage(labels))
 
 
 def _mask(found: Any, name: str) -> np.ndarray:
@@ -107,7 +97,7 @@ def _organ_figures(cases: list[dict[str, Any]]) -> list[Figure]:
         mean, low, high = bootstrap([score.dice for score in scores])
         surface = bootstrap([score.surface_dice for score in scores])[0]
         detail = f"95 % interval {low:.3f} to {high:.3f}, {len(scores)} patients; surface Dice at 3 mm {surface:.3f}"
-        result.append(at_least(f"classical, {name}: Dice", mean, 0.93, reference=_TRUTH, detail=detail))
+        result.append(at_least(f"classical, {name}: Dice", mean, 0.93, reference=TRUTH, detail=detail))
     wall, cpu = (max(case["seconds"][i] for case in cases) for i in (0, 1))
     result.append(
         at_most("classical: longest time", wall, 60.0, "s", detail=f"{cpu:.1f} s of processor time")
@@ -163,9 +153,9 @@ def _lesion_figures(cases: list[dict[str, Any]]) -> list[Figure]:
         detail = f"{seen} of {total} lesions of 5 mL or more; {extra:.1f} other hot regions per patient, which are "
         detail += "physiological uptake by design: the user names or deletes them"
         result.append(reported("classical, hot regions: lesions found", 100.0 * seen / total, "%",
-                               reference=_TRUTH, detail=detail))  # fmt: skip
+                               reference=TRUTH, detail=detail))  # fmt: skip
         result.append(
-            reported("classical, hot regions: Dice of those found", bootstrap(dice)[0], reference=_TRUTH)
+            reported("classical, hot regions: Dice of those found", bootstrap(dice)[0], reference=TRUTH)
         )
     for method in _METHODS:
         values = [value for case in cases for value in case["clicks"][method]]
@@ -173,89 +163,8 @@ def _lesion_figures(cases: list[dict[str, Any]]) -> list[Figure]:
             mean, low, high = bootstrap(values)
             detail = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} lesions of 5 mL or more, cold ones included"
             name = f"one click, {method.replace('_', ' ')}: Dice"
-            result.append(reported(name, mean, reference=_TRUTH, detail=detail))
+            result.append(reported(name, mean, reference=TRUTH, detail=detail))
     return result
-
-
-def _network_figures(cases: list[dict[str, Any]]) -> list[Figure]:
-    """Return the figures of the shipped networks; a network that is not shipped is a missed figure."""
-    from DoseSegmentationLib import backends
-
-    listed, result = backends.backends(), []
-    names = ("organs_ct", "lesions_spect_ct")
-    reasons = "; ".join(
-        f"{name}: {listed[name]['reason']}" for name in names if not listed[name]["available"]
-    )
-    ready = [name for name in names if listed[name]["available"]]
-    result.append(at_least("networks shipped with weights", len(ready), 2, detail=reasons))
-    if "organs_ct" in ready:
-        result += _organ_network(cases)
-    if "lesions_spect_ct" in ready:
-        result += _lesion_network(cases)
-    return result
-
-
-def _organ_network(cases: list[dict[str, Any]]) -> list[Figure]:
-    from DoseSegmentationLib import backends
-    from DoseSegmentationLib.evaluation import bootstrap
-
-    from TheranosticDoseLib.segmentation_samples import ORGANS
-
-    scores: dict[str, list[float]] = {name: [] for name in ORGANS}
-    longest = 0.0
-    for case in cases:
-        start = time.perf_counter()
-        found = backends.segment("organs_ct", case["patient"].ct[0])
-        longest = max(longest, time.perf_counter() - start)
-        for number, name in enumerate(ORGANS, start=1):
-            truth = case["organs"] == number
-            if truth.any():
-                mask = _mask(found, name)
-                scores[name].append(2.0 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()))
-    made = [at_most("organ network: longest time", longest, 60.0, "s")]
-    for name, values in scores.items():
-        if values:
-            mean, low, high = bootstrap(values)
-            detail = f"95 % interval {low:.3f} to {high:.3f}, {len(values)} patients"
-            made.append(at_least(f"organ network, {name}: Dice", mean, 0.93, reference=_TRUTH, detail=detail))
-    return made
-
-
-def _lesion_network(cases: list[dict[str, Any]]) -> list[Figure]:
-    import SimpleITK as sitk
-    from DoseSegmentationLib import backends
-    from DoseSegmentationLib.evaluation import bootstrap, lesion_detection
-
-    rows, longest = [], 0.0
-    for case in cases:
-        patient = case["patient"]
-        start = time.perf_counter()
-        found = backends.segment("lesions_spect_ct", patient.ct[0], patient.spect[0], ["Lesion"])
-        longest = max(longest, time.perf_counter() - start)
-        _, instances = truth_on(patient, patient.ct[0])
-        voxel_ml = float(np.prod(patient.ct[0].GetSpacing())) / 1000.0
-        rows.append(lesion_detection(sitk.GetArrayFromImage(found.label_map), instances, voxel_ml))
-    total, seen = (sum(row[key] for row in rows) for key in ("lesions", "found"))
-    extra = sum(row["false_positives"] for row in rows) / len(rows)
-    dice = bootstrap([value for row in rows for value in row["dice"]])[0]
-    share = 100.0 * seen / max(total, 1)
-    return [
-        at_most("lesion network: longest time", longest, 15.0, "s"),
-        at_least(
-            "lesion network: sensitivity, 5 mL or more",
-            share,
-            90.0,
-            "%",
-            reference=_TRUTH,
-        ),
-        at_most("lesion network: false positives per patient", extra, 1.0, reference=_TRUTH),
-        at_least("lesion network: Dice of those found", dice, 0.80, reference=_TRUTH),
-    ]
-
-
-def _data() -> Path:
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-    return Path(os.environ.get("THERANOSTIC_REFERENCE_DATA", beside))
 
 
 def _real_ct() -> list[Figure]:
@@ -263,7 +172,7 @@ def _real_ct() -> list[Figure]:
     import SimpleITK as sitk
     from DoseSegmentationLib import backends
 
-    folder = _data() / "ct_reference_segmentation" / "tests" / "reference_files"
+    folder = data_folder() / "ct_reference_segmentation" / "tests" / "reference_files"
     if not (folder / "example_ct_sm.nii.gz").is_file():
         return []
     found = backends.segment("classical", sitk.ReadImage(str(folder / "example_ct_sm.nii.gz")))
@@ -294,7 +203,7 @@ def _real_lesions() -> list[Figure]:
 
     from TheranosticDoseLib.dicom_io import load_study
 
-    folder = _data() / "lu177_dotatate_patient_spect"
+    folder = data_folder() / "lu177_dotatate_patient_spect"
     if not folder.is_dir():
         return []
     study = load_study(folder)
