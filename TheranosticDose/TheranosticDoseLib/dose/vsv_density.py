@@ -114,6 +114,30 @@ def components(
     return electron / density * to_gy, photon * (to_gy / water.density_g_cm3), record
 
 
+def electrons_by_target(
+    tia: sitk.Image, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings
+) -> np.ndarray:
+    """Return the electron dose, Gy, ``(z, y, x)``, with the range of the voxel where the energy ends.
+
+    :func:`components` takes that of the voxel where it starts; across an interface the truth is in between.
+    """
+    from TheranosticDoseLib import tissues
+    from TheranosticDoseLib.dose.engines import decays_per_voxel
+    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
+
+    given = np.asarray(array_of(anatomy.density), np.float32)
+    density = np.where(given < settings.gas_density_g_cm3, np.float32(1.0), given)
+    is_bone = anatomy.tissue_array() == tissues.BONE
+    decays = decays_per_voxel(tia)
+    scale = decays.max()
+    decays = (decays / scale).astype(np.float32)
+    energy, everywhere = np.zeros(density.shape, np.float32), np.ones(density.shape, np.float32)
+    for kernel, here in _classes(nuclide, everywhere, density, is_bone, tia.GetSpacing()):
+        energy[here > 0] = convolve(decays, kernel.electron_kev)[here > 0]
+    return energy / density * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(tia))
+
+
 def _classes(nuclide, decays, density, is_bone, spacing_mm) -> Iterator[tuple]:
     """Give the electron kernel of each class that holds activity, with that activity."""
     active = decays > 0
