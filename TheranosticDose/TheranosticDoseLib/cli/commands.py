@@ -129,8 +129,16 @@ def segment(options: argparse.Namespace) -> None:
     kinds = {SegmentationCancelled: CancelledError, BackendUnavailable: EngineUnavailableError}
     with progress_of(options.progress) as progress:
         try:
+            with_pet = options.pet is not None or options.pet_ct is not None
+            settings = {"prior": _lesion_prior(options)} if with_pet else {}
             records = segment_files(
-                options.ct, options.spect, options.out, options.backend, options.structure, progress
+                options.ct,
+                options.spect,
+                options.out,
+                options.backend,
+                options.structure,
+                progress,
+                **settings,
             )
         except SegmentationError as error:
             raise kinds.get(type(error), InputError)(str(error)) from error
@@ -144,6 +152,23 @@ def segment(options: argparse.Namespace) -> None:
         for record in records
     ]
     show_table("Segmentation", ["structure", "volume, mL", "confidence", "to check"], rows)
+
+
+def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
+    """Return the prior of a diagnostic PET on the grid of the CT, registered where its CT is given."""
+    from DoseSegmentationLib.inputs import read_image
+    from DoseSegmentationLib.lesion_prior import pet_probability
+
+    from TheranosticDoseLib.registration import transform_between
+
+    if options.pet is None:
+        raise InputError("--pet-ct is the CT of a diagnostic PET; give the PET itself with --pet.")
+    ct, transform = read_image(options.ct), None
+    if options.pet_ct is not None:
+        transform, findings = transform_between(ct, read_image(options.pet_ct))
+        for finding in findings:
+            say(finding.message)
+    return pet_probability(read_image(options.pet), ct, transform)
 
 
 def validate(options: argparse.Namespace) -> None:

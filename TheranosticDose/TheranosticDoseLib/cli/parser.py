@@ -93,7 +93,9 @@ def _study(table) -> None:
     run.add_argument("--voi", action="append", type=Path, metavar="FILE", help="RTSTRUCT, SEG or label map")
     run.add_argument("--dicom", action="store_true", help="write the results as DICOM too (dicom_results)")
     run.add_argument(
-        "--deidentify", action="store_true", help="the same, without the patient's identity (PS3.15)"
+        "--deidentify",
+        action="store_true",
+        help="the same, and nothing that is written names the patient (PS3.15)",
     )
     _overrides(run)
 
@@ -118,6 +120,8 @@ def _single_steps(table) -> None:
     segment.add_argument("--spect", type=Path, metavar="FILE")
     segment.add_argument("--out", type=Path, required=True, metavar="FILE", help="label map; names beside it")
     segment.add_argument("--backend", metavar="NAME")
+    segment.add_argument("--pet", type=Path, metavar="FILE", help="diagnostic PET as a prior for lesions")
+    segment.add_argument("--pet-ct", type=Path, metavar="FILE", help="its CT, to register it by")
     segment.add_argument("--structure", action="append", metavar="NAME", help="may be repeated")
 
 

@@ -7,7 +7,7 @@ is no CT.  A transform maps points of the reference to points of the moving scan
 from TheranosticDoseLib.registration.fields import inverse_transform
 from TheranosticDoseLib.registration.pictures import checkerboard, difference, quality_pictures
 from TheranosticDoseLib.registration.result import RegisteredStudy
-from TheranosticDoseLib.registration.run import register
+from TheranosticDoseLib.registration.run import register, transform_between
 from TheranosticDoseLib.registration.settings import RegistrationSettings
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "inverse_transform",
     "quality_pictures",
     "register",
+    "transform_between",
 ]

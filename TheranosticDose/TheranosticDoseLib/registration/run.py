@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,37 @@ def register(
     return RegisteredStudy(
         study, reference.label, grid, ct, tuple(spect), tuple(transforms), tuple(quality), tuple(findings)
     )
+
+
+def transform_between(
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    settings: RegistrationSettings | None = None,
+    progress: Progress | None = None,
+) -> tuple[sitk.Transform, tuple[Finding, ...]]:
+    """Register one CT to another, for what comes with it (a diagnostic PET, an earlier cycle).
+
+    Parameters
+    ----------
+    fixed, moving : SimpleITK.Image
+        HU.
+    settings : RegistrationSettings, optional
+    progress : callable, optional
+
+    Returns
+    -------
+    tuple
+        Transform from points of ``fixed`` to points of ``moving``, mm, and the findings.
+
+    Raises
+    ------
+    InputError
+        If one of them is no CT of a body.
+    """
+    settings = replace(settings or RegistrationSettings(), image="ct")
+    scans = [Acquisition(name, 1.0, image, ct=image) for name, image in (("CT", fixed), ("other CT", moving))]
+    match = _match(*scans, settings, {}, progress)
+    return match.transform, match.findings
 
 
 def _empty(image: sitk.Image) -> sitk.Image:
