@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 _SHELL_FWHM = 2.0
 _REACH_SIGMA = 4.0
+Box = tuple[slice, ...]
+Part = tuple[np.ndarray, Box]
 
 
 def recovery_gtm(
@@ -102,26 +104,32 @@ class TransferMatrix:
     def __init__(self, vois: Mapping[str, sitk.Image], grid: sitk.Image, fwhm_mm: float) -> None:
         for name, weights in vois.items():
             require_same_grid(weights, grid, f"VOI {name} and the SPECT")
-        weights = {name: array_of(w).astype(np.float32) for name, w in vois.items()}
+        arrays = {name: array_of(w) for name, w in vois.items()}
+        boxes = {name: _box(w, np.zeros(3)) for name, w in arrays.items() if w.any()}
         self._all = tuple(vois)
-        self._weights = {name: w for name, w in weights.items() if w.sum() > 0}
-        if self._weights:
-            spacing = np.array(grid.GetSpacing()[::-1])
-            self._names, self._regions = _partition(self._weights, spacing, fwhm_mm)
-            shape = next(iter(self._weights.values())).shape
-            self._matrix = _matrix(self._regions, shape, spacing, fwhm_mm)
+        self._vois: dict[str, Part] = {
+            name: (arrays[name][box].astype(np.float32), box) for name, box in boxes.items()
+        }
+        if self._vois:
+            spacing, shape = np.array(grid.GetSpacing()[::-1]), grid.GetSize()[::-1]
+            names, regions = _partition(self._vois, shape, spacing, fwhm_mm)
+            self._regions = regions
+            self._matrix = _matrix(regions, shape, spacing, fwhm_mm)
+            self._shares = {
+                name: _shares(*voi, names.index(name) if name in names else None, regions)
+                for name, voi in self._vois.items()
+            }
 
     def factors(self, spect: sitk.Image) -> dict[str, float]:
         """Return measured over corrected mean of each VOI; 1 where there is nothing to recover."""
         out = dict.fromkeys(self._all, 1.0)
-        if not self._weights:
+        if not self._vois:
             return out
         values = array_of(spect)
         true = self._true(values)
-        for name, w in self._weights.items():
-            own = self._names.index(name) if name in self._names else None
-            corrected = _mean_of_parts(w, own, self._regions, true)
-            measured = _mean(values, w)
+        for name, (w, box) in self._vois.items():
+            corrected = float(self._shares[name] @ true)
+            measured = _mean(values[box], w)
             # A region without activity of its own has nothing to recover.
             usable = measured > 0 and corrected > 0.05 * measured
             out[name] = float(np.clip(measured / corrected, 0.05, 20.0)) if usable else 1.0
@@ -136,8 +144,8 @@ class TransferMatrix:
             raise InputError(msg) from None
 
 
-def _mean_of_parts(w: np.ndarray, own: int | None, regions, true: np.ndarray) -> float:
-    """Return the mean over a VOI of the corrected concentrations of the regions it is made of.
+def _shares(w: np.ndarray, box: Box, own: int | None, regions: list[Part]) -> np.ndarray:
+    """Return how much of a VOI lies in each region, as fractions of the VOI.
 
     A voxel half inside the VOI is half of it, not a mixture of the VOI and what surrounds it: the
     VOI's own region (``own``) takes its part first, then the smaller VOIs inside it theirs.
@@ -147,41 +155,58 @@ def _mean_of_parts(w: np.ndarray, own: int | None, regions, true: np.ndarray) ->
         order.remove(own)
         order.insert(0, own)
     left = w.astype(np.float64)
-    total = 0.0
+    shares = np.zeros(len(regions))
     for number in order:
-        region, box = regions[number]
-        part = np.minimum(region, left[box])
-        total += float(true[number]) * float(part.sum())
-        left[box] -= part
-    return total / float(w.sum(dtype=np.float64))
+        region, place = regions[number]
+        common = _common(place, box)
+        if common is None:
+            continue
+        here = _within(common, box)
+        part = np.minimum(region[_within(common, place)], left[here])
+        shares[number] = float(part.sum())
+        left[here] -= part
+    return shares / float(w.sum(dtype=np.float64))
 
 
-def _partition(weights, spacing, fwhm_mm) -> tuple[list[str], list[tuple[np.ndarray, tuple[slice, ...]]]]:
-    """Return disjoint regions as (weights in a box, box): the VOIs, a shell around each, the rest.
+def _partition(
+    vois: Mapping[str, Part], shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float
+) -> tuple[list[str], list[Part]]:
+    """Return disjoint regions that fill the grid, as (weights in a box, box): VOIs, the rest, shells.
 
-    The names are those of the first regions, smallest first; a VOI wholly inside smaller ones has none.
+    The names are those of the first regions, smallest first; a VOI wholly inside smaller ones has
+    none.  What lies around a VOI is its shell as far as no other VOI is nearer.
     """
     from scipy.ndimage import distance_transform_edt
 
-    names = sorted(weights, key=lambda name: float(weights[name].sum()))
-    left = np.ones(next(iter(weights.values())).shape, np.float32)
-    own = {}
-    for name in names:
-        own[name] = np.minimum(weights[name], left)
-        left = left - own[name]
-    used = [name for name in names if own[name].sum() > 0.5]
-    parts = [own[name] for name in used]
-    nearest = np.full(left.shape, _SHELL_FWHM * fwhm_mm, np.float32)
-    owner = np.full(left.shape, -1, np.int16)
-    for i, name in enumerate(used):
-        box = _box(own[name], (_SHELL_FWHM + 0.5) * fwhm_mm / spacing)
-        distance = distance_transform_edt(own[name][box] < 0.5, sampling=spacing).astype(np.float32)
-        closer = distance < nearest[box]
-        nearest[box] = np.where(closer, distance, nearest[box])
-        owner[box] = np.where(closer, i, owner[box])
-    parts += [left * (owner == i) for i in range(-1, len(used))]
-    filled = [part for part in parts if part.sum() > 0.5]
-    return used, [(part[box], box) for part in filled for box in (_box(part, np.zeros(3)),)]
+    left = np.ones(shape, np.float32)
+    names, parts = [], []
+    for name in sorted(vois, key=lambda name: float(vois[name][0].sum())):
+        w, box = vois[name]
+        part = np.minimum(w, left[box])
+        if part.sum() > 0.5:
+            left[box] -= part
+            names.append(name)
+            parts.append((part, box))
+    nearest = np.full(shape, _SHELL_FWHM * fwhm_mm, np.float32)
+    owner = np.full(shape, -1, np.int16)
+    margins = [int(np.ceil(m)) for m in (_SHELL_FWHM + 0.5) * fwhm_mm / spacing]
+    around = [_widened(box, margins, shape) for _, box in parts]
+    for i, ((part, box), wide) in enumerate(zip(parts, around, strict=True)):
+        outside = np.ones([w.stop - w.start for w in wide], bool)
+        outside[_within(box, wide)] = part < 0.5
+        distance = distance_transform_edt(outside, sampling=spacing).astype(np.float32)
+        closer = distance < nearest[wide]
+        nearest[wide] = np.where(closer, distance, nearest[wide])
+        owner[wide] = np.where(closer, i, owner[wide])
+    shells = []
+    for i, wide in enumerate(around):
+        shell = left[wide] * (owner[wide] == i)
+        if shell.sum() > 0.5:
+            shells.append((shell, wide))
+    for shell, wide in shells:
+        left[wide] -= shell
+    rest = [(left[box], box) for box in (_box(left, np.zeros(3)),)] if left.sum() > 0.5 else []
+    return names, parts + shells + rest
 
 
 def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
@@ -194,36 +219,48 @@ def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return tuple(out)
 
 
-def _matrix(regions, shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float) -> np.ndarray:
-    """Return the mean over each region (row) of the blurred indicator of each region (column)."""
+def _matrix(regions: list[Part], shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float) -> np.ndarray:
+    """Return the mean over each region (row) of the blurred indicator of each region (column).
+
+    The regions fill the grid, so the rows add up to one: the last column, the largest, follows.
+    """
     from scipy.ndimage import gaussian_filter
 
     sigma = fwhm_mm / _FWHM_PER_SIGMA / spacing
-    n = len(regions)
-    matrix = np.zeros((n, n))
+    pads = [int(np.ceil(_REACH_SIGMA * s)) for s in sigma]
+    matrix = np.zeros((len(regions), len(regions)))
     sizes = [float(np.sum(weights, dtype=np.float64)) for weights, _ in regions]
-    for j, (weights, box) in enumerate(regions):
-        pads = [int(np.ceil(_REACH_SIGMA * s)) for s in sigma]
-        wide = tuple(
-            slice(max(0, b.start - p), min(size, b.stop + p))
-            for b, p, size in zip(box, pads, shape, strict=True)
-        )
+    for j, (weights, box) in enumerate(regions[:-1]):
+        wide = _widened(box, pads, shape)
         field = np.zeros([w.stop - w.start for w in wide], np.float32)
-        inner = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))
-        field[inner] = weights
+        field[_within(box, wide)] = weights
         # The SPECT ends at the field of view: what is outside is taken to continue ("nearest").
         field = gaussian_filter(field, sigma, mode="nearest", truncate=_REACH_SIGMA)
         for i, (other, place) in enumerate(regions):
-            common = tuple(
-                slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(place, wide, strict=True)
-            )
-            if any(c.start >= c.stop for c in common):
-                continue
-            here = tuple(
-                slice(c.start - p.start, c.stop - p.start) for c, p in zip(common, place, strict=True)
-            )
-            there = tuple(
-                slice(c.start - w.start, c.stop - w.start) for c, w in zip(common, wide, strict=True)
-            )
-            matrix[i, j] = float(np.sum(other[here] * field[there], dtype=np.float64)) / sizes[i]
+            common = _common(place, wide)
+            if common is not None:
+                inside = other[_within(common, place)] * field[_within(common, wide)]
+                matrix[i, j] = float(np.sum(inside, dtype=np.float64)) / sizes[i]
+    matrix[:, -1] = 1.0 - matrix[:, :-1].sum(axis=1)
     return matrix
+
+
+def _widened(box: Box, margins: Sequence[int], shape: tuple[int, ...]) -> Box:
+    """Return a box widened by so many voxels on each side, within the grid."""
+    return tuple(
+        slice(max(0, b.start - m), min(size, b.stop + m))
+        for b, m, size in zip(box, margins, shape, strict=True)
+    )
+
+
+def _common(first: Box, second: Box) -> Box | None:
+    """Return what two boxes share; ``None`` where nothing."""
+    both = tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
+    )
+    return None if any(s.start >= s.stop for s in both) else both
+
+
+def _within(box: Box, frame: Box) -> Box:
+    """Return a box in the indices of a frame that holds it."""
+    return tuple(slice(b.start - f.start, b.stop - f.start) for b, f in zip(box, frame, strict=True))
