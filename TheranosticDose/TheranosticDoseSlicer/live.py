@@ -8,6 +8,7 @@ updated in the box that changed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ from TheranosticDoseLib.geometry import array_of
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, edits, results_nodes, segments
+from TheranosticDoseSlicer.beside import beside
 from TheranosticDoseSlicer.live_dose import LiveDose
 from TheranosticDoseSlicer.live_tia import box_of, union
 
@@ -61,7 +63,7 @@ class Live:
     @property
     def results(self) -> tuple[VoiResult, ...]:
         """The VOIs in the order of the segmentation."""
-        return tuple(kept.result for kept in self._kept.values())
+        return tuple(kept.result for kept in self._kept.values() if kept.result is not None)
 
     def result(self, name: str) -> VoiResult | None:
         """Return the result of a VOI; ``None`` where there is none."""
@@ -172,21 +174,19 @@ class Live:
         measuring = json.dumps(values, sort_keys=True, default=str)
         joint = settings.quantification.recovery == "gtm"
         shared = tuple(kept.mask_key for kept in self._kept.values()) if joint else ()
-        outdated = []
-        for kept in self._kept.values():
-            key = (kept.mask_key, measuring, shared)
-            if kept.measured_key != key:
-                kept.measured_key, kept.measured = key, None
-                outdated.append(kept)
-        groups = [outdated] if joint and outdated else [[kept] for kept in outdated]
-        for group in groups:
+        # A VOI counts as measured when it was: an update may be stopped at any step.
+        keys = {id(kept): (kept.mask_key, measuring, shared) for kept in self._kept.values()}
+        outdated = [kept for kept in self._kept.values() if kept.measured_key != keys[id(kept)]]
+        drawn = self._as_drawn(registered) if outdated else registered
+        for group in [outdated] if joint and outdated else [[kept] for kept in outdated]:
             vois = tuple(kept.voi for kept in group)
-            for kept, measured in zip(group, self._results(steps, registered, vois, anatomy), strict=True):
-                kept.measured, kept.fitted_with = measured, repr(settings.fit)
+            measure = functools.partial(steps.voi_results, drawn, vois, anatomy, settings)
+            # Voxels that correct one another take longer than the event loop may stand still.
+            results = (yield from beside(measure, "activities")) if joint else measure()
+            for kept, measured in zip(group, results, strict=True):
+                kept.measured_key, kept.measured = keys[id(kept)], measured
+                kept.fitted_with = repr(settings.fit)
             yield "activities"
-
-    def _results(self, steps, registered, vois, anatomy):
-        return steps.voi_results(self._as_drawn(registered), vois, anatomy, self.settings)
 
     def _as_drawn(self, registered) -> RegisteredStudy:
         return dose_nodes.without_edited(self.case, registered, self.case.get(roles.SEGMENTATION))

@@ -128,6 +128,8 @@ def write_curve(case: Case, result: VoiResult | None, live) -> None:
         series, f"Activity of {result.name}", "time after administration (h)", "activity (MBq)",
         case.get(roles.CURVE_CHART),
     )  # fmt: skip
+    # The mouse moves activities; the times of the scans are those of the files.
+    chart.SetEnablePointMoveAlongX(False)
     case.set(roles.CURVE_CHART, chart)
 
 

@@ -1,0 +1,166 @@
+"""What follows the mouse in the panel: points dragged or left out, models, segments; and how long the loop waits."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from .test_theranostic_dose import Way  # noqa: I001
+
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def way(module_widget, click, type_text, wait_until, user) -> Way:
+    return Way(module_widget("TheranosticDose"), click, type_text, wait_until, user)
+
+
+def shown(way: Way, size: int, engine: str):
+    """A case of four balls, shown in the panel and up to date."""
+    from mrml.ball_case import made_case
+    from TheranosticDoseSlicer.case import SEGMENTATION
+
+    case, _settings = made_case(size, (engine,))
+    parameters = way.widget._parameterNode
+    parameters.caseNode = case.node
+    parameters.segmentation = case.get(SEGMENTATION)
+    way.wait(lambda: way.widget.controller.live is not None, PATIENCE_S, "case shown")
+    way.settle("first update")
+    way.open("kinetics")
+    way.settle("kinetics")
+    return case
+
+
+def result(way: Way, name: str):
+    return way.widget.controller.live.result(name)
+
+
+def drag_point(chart, position: int, factor: float) -> float:
+    """Drag a point of the first series with the mouse, as the plot view does, and return where it lies then.
+
+    The chart is VTK's own, on the table of the series node, with what the view and chart nodes allow.
+    """
+    import slicer
+    import vtk
+
+    view_node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode")
+    assert view_node.GetInteractionMode() == view_node.InteractionModeMovePoints
+    series = chart.GetNthPlotSeriesNode(0)
+    table = series.GetTableNode().GetTable()
+    names = [table.GetColumnName(i) for i in range(table.GetNumberOfColumns())]
+    x, y = names.index(series.GetXColumnName()), names.index(series.GetYColumnName())
+    view = vtk.vtkContextView()
+    view.GetRenderWindow().SetOffScreenRendering(1)
+    view.GetRenderWindow().SetSize(500, 400)
+    plots = vtk.vtkChartXY()
+    view.GetScene().AddItem(plots)
+    plots.AddPlot(vtk.vtkChart.POINTS).SetInputData(table, x, y)
+    plots.SetActionToButton(vtk.vtkChart.CLICK_AND_DRAG, vtk.vtkContextMouseEvent.LEFT_BUTTON)
+    for axis, allowed in (("X", chart.GetEnablePointMoveAlongX()), ("Y", chart.GetEnablePointMoveAlongY())):
+        getattr(plots, f"SetDragPointAlong{axis}")(allowed)
+    view.GetRenderWindow().Render()
+
+    def pixel(value: float, axis, number: int) -> int:
+        share = (value - axis.GetMinimum()) / (axis.GetMaximum() - axis.GetMinimum())
+        low, high = axis.GetPoint1()[number], axis.GetPoint2()[number]
+        return round(low + share * (high - low))
+
+    time_h, activity = (table.GetValue(position, column).ToDouble() for column in (x, y))
+    across = pixel(time_h, plots.GetAxis(1), 0)
+    mouse = view.GetInteractor()
+    mouse.Initialize()
+    for value, event in ((activity, "LeftButtonPressEvent"), (factor * activity, "LeftButtonReleaseEvent")):
+        # To the side as well: only the activity may follow.
+        sideways = 0 if event == "LeftButtonPressEvent" else 25
+        mouse.SetEventInformation(across + sideways, pixel(value, plots.GetAxis(0), 1))
+        mouse.InvokeEvent("MouseMoveEvent")
+        mouse.InvokeEvent(event)
+    assert table.GetValue(position, x).ToDouble() == time_h
+    return table.GetValue(position, y).ToDouble()
+
+
+def test_a_point_dragged_in_the_plot_moves_curve_dose_and_bed(way, event_loop_watchdog) -> None:
+    import slicer
+    from TheranosticDoseSlicer.case import CURVE_CHART
+
+    if slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode") is None:
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "Plot")
+    case = shown(way, 32, "led")
+    from gui.actions import choose
+
+    choose(way.ui.voiBox, "VOI 1")
+    way.click(way.ui.movePointsButton)
+    before = result(way, "VOI 1")
+    other = result(way, "VOI 3")
+    moved = drag_point(case.get(CURVE_CHART), 2, 0.5)
+    assert moved == pytest.approx(0.5 * before.activity_mbq[2], rel=0.02)
+    way.wait(lambda: result(way, "VOI 1").activity_mbq[2] != before.activity_mbq[2], PATIENCE_S, "edit taken")
+    way.settle("update")
+    after = result(way, "VOI 1")
+    assert after.activity_mbq[2] == pytest.approx(moved)
+    assert after.fit.tia_mbq_h < 0.98 * before.fit.tia_mbq_h
+    ratio = after.fit.tia_mbq_h / before.fit.tia_mbq_h
+    assert after.dvh["led"].mean_gy / before.dvh["led"].mean_gy == pytest.approx(ratio, rel=0.02)
+    assert after.bed_gy < before.bed_gy
+    assert result(way, "VOI 3") is other
+    assert "VOI 1" in way.ui.kineticsNeeds.text
+    way.click(way.ui.undoEditsButton)
+    way.settle("undo")
+    assert result(way, "VOI 1").fit.tia_mbq_h == pytest.approx(before.fit.tia_mbq_h, rel=1e-9)
+
+
+def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdog) -> None:
+    from gui.actions import choose, edit_cell
+
+    case = shown(way, 32, "led")
+    choose(way.ui.voiBox, "VOI 2")
+    before = result(way, "VOI 2")
+    use = 3
+    edit_cell(way.ui.pointsTable, 0, use, "0")
+    way.settle("left out")
+    assert case.record("edits")["VOI 2"]["used"] == [False, True, True, True]
+    assert result(way, "VOI 2").fit.u_tia_mbq_h != before.fit.u_tia_mbq_h
+    choose(way.ui.voiModelBox, "physical decay")
+    way.settle("model")
+    assert result(way, "VOI 2").fit.model == "physical"
+    assert result(way, "VOI 2").fit.effective_half_life_h == pytest.approx(159.5, rel=0.01)
+    assert result(way, "VOI 1").fit.model == before.fit.model
+    for row in range(1, 4):
+        edit_cell(way.ui.pointsTable, row, use, "0")
+        way.settle("left out")
+    assert "at least one time point" in way.ui.messageLabel.text
+    assert result(way, "VOI 2").fit is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["led", "vsv", "vsv_density"])
+def test_an_edit_of_128_cubed_never_holds_the_event_loop(way, engine: str, event_loop_watchdog) -> None:
+    from gui.actions import choose, edit_cell
+    from mrml.ball_case import ball
+    from TheranosticDoseSlicer import case as roles
+    from TheranosticDoseSlicer import dose_nodes, segments
+
+    case = shown(way, 128, engine)
+    choose(way.ui.voiBox, "VOI 1")
+    measured = result(way, "VOI 1").activity_mbq[0]
+    activity = 1
+    edit_cell(way.ui.pointsTable, 0, activity, f"{1.1 * measured}")
+    way.settle("first edit")
+    event_loop_watchdog.passes.clear()
+    seconds = []
+    for factor in (1.2, 0.8):
+        start = time.process_time()
+        edit_cell(way.ui.pointsTable, 0, activity, f"{factor * measured}")
+        way.settle("edit")
+        seconds.append(time.process_time() - start)
+        assert result(way, "VOI 1").activity_mbq[0] == pytest.approx(factor * measured, rel=1e-6)
+    grid = dose_nodes.tia_of(case)
+    start = time.process_time()
+    segments.set_segment(
+        case.get(roles.SEGMENTATION), "VOI 2", ball((128,) * 3, [72] * 3, 11, grid), kind="lesion"
+    )
+    way.settle("segment")
+    seconds.append(time.process_time() - start)
+    print(f"{engine}: {seconds} s, longest pass {event_loop_watchdog.longest}")
+    assert max(seconds) < 1.0
