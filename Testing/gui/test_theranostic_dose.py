@@ -105,6 +105,14 @@ def test_whole_way_gives_the_numbers_of_a_run(way, patient, tmp_path, event_loop
     settings = RunSettings.from_dict({"registration": {"method": "none"}})
     run(patient, tmp_path / "shell", settings, ("led",))
     panel, shell = numbers(tmp_path / "panel"), numbers(tmp_path / "shell")
+    documents = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("panel", "shell")]
+    assert documents[0]["request"] == {"overrides": None, "voi_files": [], "by_hand": {}}
+    for entry, expected in zip(*(document["audit"] for document in documents), strict=True):
+        assert (entry["step"], entry["product"]) == (expected["step"], expected["product"])
+        assert entry["finished"] is not None
+    finished = {entry["step"]: entry["finished"] for entry in documents[0]["audit"]}
+    times = [finished[step] for step in ("load", "quantify", "register", "vois", "dose")]
+    assert times == sorted(times)
     assert list(panel) == list(shell)
     for name, expected in shell.items():
         for key in ("volume_ml", "mass_g", "tia_mbq_h"):

@@ -242,6 +242,15 @@ def without_edited(case: Case, registered: RegisteredStudy, segmentation) -> Reg
     return dataclasses.replace(registered, study=dataclasses.replace(registered.study, vois=kept))
 
 
+def segments_by_hand(case: Case) -> list[str]:
+    """Return the names of the segments that were drawn or edited in the application."""
+    node = case.get(roles.SEGMENTATION)
+    if node is None:
+        return []
+    names = [node.GetSegmentation().GetSegment(found).GetName() for found in segments.segment_ids(node)]
+    return [name for name in names if _edited_by_hand(case, node, name)]
+
+
 def _edited_by_hand(case: Case, segmentation, name: str) -> bool:
     segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
     if not segment_id:

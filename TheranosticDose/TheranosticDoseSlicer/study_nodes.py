@@ -27,6 +27,7 @@ LABEL, TIME, ACTIVITY, SCALE, UNIT, DURATION, USE = (
     "use",
 )
 STUDY_RECORD, STEP_FINDINGS, MEASURED, SHOWN = "study", "findings/", "measuredActivity", "shownScale"
+ADMINISTRATION_BY_HAND = "administrationByHand"
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 _UNIT_OF_QUANTITY = {"spect_bq_ml": "BQML", "spect_counts": "CNTS"}
 
@@ -40,6 +41,7 @@ def load(case: Case, study: Study) -> Iterator[str]:
     for acquisition in study.acquisitions:
         yield from _load_acquisition(case, acquisition)
     case.set_record(STUDY_RECORD, exchange.study_record(study))
+    case.set_record(ADMINISTRATION_BY_HAND, {})
     case.remove_all(roles.SOURCE_VOI)
     for number, voi in enumerate(study.vois):
         node = weights.node_from(voi)
@@ -185,8 +187,10 @@ def set_administration(case: Case, **values: Any) -> None:
     record = case.record(STUDY_RECORD)
     if record is None:
         raise InputError("No study is loaded; load one before changing its administration.")
-    record["administration"].update(values)
+    changed = {key: value for key, value in values.items() if record["administration"].get(key) != value}
+    record["administration"].update(changed)
     case.set_record(STUDY_RECORD, record)
+    case.set_record(ADMINISTRATION_BY_HAND, {**case.record(ADMINISTRATION_BY_HAND, {}), **changed})
 
 
 def reconcile(case: Case) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from TheranosticDoseLib.errors import InputError
 
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes
+from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes, trail
 from TheranosticDoseSlicer.case import Case
 from TheranosticDoseSlicer.jobs import Task
 from TheranosticDoseSlicer.live import DOSE_OF
@@ -32,10 +32,11 @@ def load_study(case: Case, path: str | Path, overrides: dict[str, Any] | None = 
         raise InputError(f"The folder {str(path)!r} does not exist; choose the folder of the study.")
     request = {"step": "load", "path": str(path), "overrides": overrides}
 
-    def load(folder: Path, _result: dict[str, Any]) -> Iterator[str]:
+    def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         study = exchange.read_study(folder)
         yield "read"
         yield from study_nodes.load(case, study)
+        trail.note_load(case, result, overrides)
 
     return Task(f"Loading {path.name}", request, None, load)
 
@@ -53,10 +54,11 @@ def load_files(case: Case, files: list[Path], overrides: dict[str, Any] | None =
             if number % 50 == 0:
                 yield file.name
 
-    def load(folder: Path, _result: dict[str, Any]) -> Iterator[str]:
+    def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         study = exchange.read_study(folder)
         yield "read"
         yield from study_nodes.load(case, study)
+        trail.note_load(case, result, overrides)
 
     request = {"step": "load", "path": "selected", "overrides": overrides}
     return Task("Loading", request, prepare, load)
@@ -89,6 +91,7 @@ def register(case: Case, settings: RunSettings) -> Task:
         found = [*registered.study.findings, *registered.findings]
         study_nodes.set_findings(case, "register", found)
         case.set_record(study_nodes.STEP_FINDINGS + "vois", result["findings"])
+        trail.note(case, result)
 
     return Task("Registration", {"step": "register", "settings": settings.to_dict()}, prepare, load)
 
@@ -125,6 +128,7 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         study_nodes.set_findings(case, "dose", found)
         case.set_record(FOLLOWED, [])
         case.set_record(DOSE_OF, keys)
+        trail.note(case, result)
         live.forget_dose()
         yield from live.update()
 
@@ -166,6 +170,8 @@ def export(
         "out": str(out),
         "findings": study_nodes.all_findings(case, ("vois", "dose")),
         "timings_s": case.record("timings", {}),
+        "finished": case.record(trail.FINISHED, {}),
+        "request": trail.request_of(case),
         # Doses that followed an edit piece by piece are computed again in one go.
         "again": case.record(FOLLOWED, []),
         "dicom": {"deidentify": deidentify} if dicom else None,

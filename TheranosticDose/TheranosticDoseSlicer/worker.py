@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from DoseSegmentationLib.segmentation import now
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseLib.progress import part_of
 
@@ -78,7 +79,7 @@ def load(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     study = load_study(folder / request["path"], _overrides(request), part_of(progress, 0.0, 0.9))
     for _ in exchange.write_study(study, folder):
         pass
-    return {"acquisitions": len(study.acquisitions), "vois": len(study.vois)}
+    return {"acquisitions": len(study.acquisitions), "vois": len(study.vois), "finished": {"load": now()}}
 
 
 def _overrides(request: dict[str, Any]):
@@ -101,7 +102,9 @@ def register(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     settings = _settings(request)
     study = exchange.read_study(folder)
     study = quantify(study, settings.quantification, part_of(progress, 0.0, 0.1))
+    finished = {"quantify": now()}
     registered = registration(study, settings.registration, part_of(progress, 0.1, 0.8))
+    finished["register"] = now()
     progress(0.8, "VOIs and density on the dose grid")
     vois, findings = on_dose_grid(registered, settings)
     out = folder / "out"
@@ -113,7 +116,8 @@ def register(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     ):
         for _ in part:
             pass
-    return {"findings": [finding.to_dict() for finding in findings]}
+    finished["vois"] = now()
+    return {"findings": [finding.to_dict() for finding in findings], "finished": finished}
 
 
 def on_dose_grid(registered, settings):
@@ -131,21 +135,26 @@ def dose(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     from TheranosticDoseSlicer import exchange, exchange_results
 
     settings, engines = _settings(request), tuple(request["engines"])
-    check_engines(engines)
+    check_engines(engines, settings)
     registered = exchange_results.read_registered(folder)
     anatomy = exchange_results.read_anatomy(folder)
     results, findings = curves(registered, anatomy, folder, settings, request["edits"])
     voxels = steps.voxel_fit(registered, settings, part_of(progress, 0.0, 0.2))
     tia, scaled = steps.tia_map(voxels, results, settings)
+    finished = {"fit": now()}
     nuclide = registered.study.administration.nuclide
     doses = steps.doses(tia, anatomy, nuclide, engines, settings, part_of(progress, 0.2, 0.97))
+    finished["dose"] = now()
     out = folder / "out"
     out.mkdir()
     exchange.write_image(tia, out, "tia")
     for part in (exchange_results.write_voxels(voxels, out), exchange_results.write_doses(doses, out)):
         for _ in part:
             pass
-    return {"findings": [finding.to_dict() for finding in (*findings, *scaled)]}
+    return {
+        "findings": [finding.to_dict() for finding in (*findings, *scaled)],
+        "finished": finished,
+    }
 
 
 def curves(registered, anatomy, folder: Path, settings, edits_: dict[str, Any]):
@@ -184,10 +193,12 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     nuclide = registered.study.administration.nuclide
     tia = exchange.read_image(folder / "tia.nrrd")
     results, findings = curves(registered, anatomy, folder, settings, request["edits"])
+    finished = {**request.get("finished", {}), "fit": now()}
     again = tuple(engine for engine in doses if engine in request.get("again", ()))
     if again:
         tia, _ = steps.tia_map(voxels, results, settings)
         doses |= steps.doses(tia, anatomy, nuclide, again, settings, part_of(progress, 0.0, 0.2))
+        finished["dose"] = now()
     progress(0.2, "Dose-volume histograms")
     corrections = edits.corrections_of(registered.study)
     results = tuple(steps.with_dose(result, doses, corrections, settings) for result in results)
@@ -214,6 +225,8 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
             )
         ),
         timings_s=request.get("timings_s", {}),
+        finished={**finished, "evaluate": now()},
+        request=request.get("request", {}),
         settings=settings,
     )
     from TheranosticDoseLib.dicom_io import ExportSettings

@@ -56,6 +56,8 @@ def replay(
     from TheranosticDoseLib.workflow import RunSettings, evaluate
 
     earlier = read_results(results_json)
+    if earlier.get("deidentified"):
+        raise InputError(f"{results_json} was de-identified; a replay needs the original result.")
     settings = dict(earlier["settings"])
     engines = settings.pop("engines")
     report(progress, 0.0, "Checking the input files against their hashes")
@@ -116,6 +118,10 @@ def _notes(earlier: dict[str, Any], document: dict[str, Any], difference: Differ
     if difference.identical:
         return ()
     notes = []
+    by_hand = (earlier.get("request") or {}).get("by_hand")
+    if by_hand:
+        what = ", ".join(sorted(by_hand)).replace("_", " ")
+        notes.append(f"changed by hand in the panel, which a replay from the files does not repeat: {what}")
     before, now = earlier["software"], document["software"]
     if before["version"] != now["version"]:
         notes.append(f"computed with version {before['version']}, again with {now['version']}")
