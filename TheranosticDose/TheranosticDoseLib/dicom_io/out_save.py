@@ -9,6 +9,8 @@ from TheranosticDoseLib.dicom_io.write_common import save_whole
 from TheranosticDoseLib.errors import EngineUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydicom.dataset import Dataset, FileDataset
 
 _IDENTIFYING = (
@@ -22,6 +24,9 @@ _IDENTIFYING = (
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC", "PN", "CS", "UR")
 _DUMMY = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 _WELL_KNOWN = "1.2.840.10008."
+_NEEDS = (
+    "De-identification needs the package dicom-anonymizer; install it with: pip install dicom-anonymizer."
+)
 
 
 def save_result(dataset: FileDataset, path: Path, deidentify: bool) -> Path:
@@ -56,20 +61,26 @@ def deidentified(dataset: FileDataset) -> None:
     try:
         from dicomanonymizer import simpledicomanonymizer as rules
     except ImportError:
-        raise EngineUnavailableError(
-            "De-identification needs the package dicom-anonymizer; install it with: pip install dicom-anonymizer."
-        ) from None
-    secrets = _secrets(dataset)
-    pseudonym = "ANON-" + rules.get_UID(f"patient {sorted(secrets)}")[-8:]
+        raise EngineUnavailableError(_NEEDS) from None
+    secrets = identifying_words(dataset)
     _clean(dataset, rules, rules.initialize_actions(), secrets)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.PatientID = dataset.PatientName = pseudonym
+    dataset.PatientID = dataset.PatientName = pseudonym_of(secrets)
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "PS3.15 Basic Application Level Confidentiality Profile"
 
 
-def _secrets(dataset: Dataset) -> set[str]:
-    """Return the words that identify the patient, lower case."""
+def pseudonym_of(secrets: set[str]) -> str:
+    """Return the name that stands for the patient with these words, the same one within one process."""
+    try:
+        from dicomanonymizer import simpledicomanonymizer as rules
+    except ImportError:
+        raise EngineUnavailableError(_NEEDS) from None
+    return "ANON-" + rules.get_UID(f"patient {sorted(secrets)}")[-8:]
+
+
+def identifying_words(dataset: Mapping[str, Any] | Dataset) -> set[str]:
+    """Return the words that identify the patient, lower case; from attributes by keyword."""
     words = set()
     for keyword in _IDENTIFYING:
         text = str(dataset.get(keyword, "") or "")

@@ -36,7 +36,8 @@ def write_results(
     truth : dict, optional
         Table of truth against result, shown in the page.
     dicom : ExportSettings, optional
-        Which results to write as DICOM too, to ``dicom_results``.
+        Which results to write as DICOM too, to ``dicom_results``; with ``deidentify`` nothing in the folder
+        names the patient.
 
     Returns
     -------
@@ -44,6 +45,7 @@ def write_results(
         The document written to ``results.json``.
     """
     from TheranosticDoseLib.report import tables
+    from TheranosticDoseLib.report.anonymous import require_own_folder, without_identity
     from TheranosticDoseLib.report.dicom import export_results
     from TheranosticDoseLib.report.document import results_document, validate_document
     from TheranosticDoseLib.report.html import html_report
@@ -51,6 +53,10 @@ def write_results(
     from TheranosticDoseLib.report.pictures import overview
 
     document = results_document(results)
+    original, identified = results, document
+    if dicom is not None and dicom.deidentify:
+        require_own_folder(Path(out))
+        results, document = without_identity(results)
     validate_document(document)
     with staged(Path(out)) as folder:
         report(progress, 0.1, "Writing images")
@@ -70,7 +76,7 @@ def write_results(
         (folder / "report.html").write_text(page, encoding="utf-8")
         (folder / "report.pdf").write_bytes(pdf_report(results, document, shown))
         if dicom is not None:
-            export_results(results, document, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
+            export_results(original, identified, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
         (folder / "results.json").write_text(to_json(document), encoding="utf-8")
     return document
 

@@ -21,7 +21,7 @@ from TheranosticDoseLib.progress import Progress, part_of, report
 if TYPE_CHECKING:
     from TheranosticDoseLib.validation.figure import Figure
 
-NOT_TOPICS = ("figure", "run")
+NOT_TOPICS = ("figure", "run", "patient_coverage")
 
 
 def topics() -> list[str]:

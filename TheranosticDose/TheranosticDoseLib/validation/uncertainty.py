@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from TheranosticDoseLib.progress import Progress, report
+from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.study import Correction
 from TheranosticDoseLib.time_activity import FitSettings, fit_curve, population
 from TheranosticDoseLib.time_activity.population import area, shape
@@ -19,6 +19,7 @@ from TheranosticDoseLib.uncertainty import (
 )
 from TheranosticDoseLib.uncertainty.budget import volume_exponent
 from TheranosticDoseLib.validation.figure import Figure, at_most
+from TheranosticDoseLib.validation.patient_coverage import patient_figures
 
 HALF_LIFE_H = 159.53
 TIMES = np.array([4.0, 24, 96, 168])
@@ -48,7 +49,7 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     rng = np.random.default_rng(0)
     pulls: dict[str, list[float]] = {"bayes": [], "average": []}
     for i, (key, volume) in enumerate(REGIONS):
-        report(progress, 0.8 * i / len(REGIONS), f"Coverage of the budget: {key}")
+        report(progress, 0.25 * i / len(REGIONS), f"Coverage of the budget: {key}")
         for method in pulls:
             pulls[method] += _pulls(key, volume, method, n, rng)
     found = []
@@ -62,8 +63,9 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
             found.append(
                 Figure(label, value, "%", f"{nominal} +- {limit} %", passed, "simulated patients", detail)
             )
-    report(progress, 0.9, "Budget against resampling")
+    report(progress, 0.28, "Budget against resampling")
     found.append(_against_resampling(100 if quick else 400))
+    found += patient_figures(part_of(progress, 0.3, 1.0), quick)
     report(progress, 1.0, "Uncertainty: done")
     return found
 

@@ -77,7 +77,8 @@ def run(
     progress : callable, optional
         ``progress(fraction, message) -> bool``; ``False`` cancels.
     dicom : ExportSettings, optional
-        Which results to write as DICOM too, to ``dicom_results``.
+        Which results to write as DICOM too, to ``dicom_results``; with ``deidentify`` nothing in the folder
+        names the patient.
 
     Returns
     -------
@@ -90,8 +91,11 @@ def run(
     """
     from TheranosticDoseLib.dicom_io import load_study, load_voi_file
     from TheranosticDoseLib.report import write_results
+    from TheranosticDoseLib.report.anonymous import require_own_folder
 
     check_engines(engines, settings)
+    if dicom is not None and dicom.deidentify:
+        require_own_folder(Path(out))
     started = time.perf_counter()
     study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
     doubts: list[Finding] = []
