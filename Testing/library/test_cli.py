@@ -160,7 +160,7 @@ def test_dose_without_permission_to_write(maps: Path) -> None:
 def test_engines_as_json() -> None:
     result = shell("engines", "--json")
     listed = json.loads(result.stdout)
-    assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn"}
+    assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn", "cnn_pvc"}
     assert all(entry["available"] or entry["reason"] for entry in listed.values())
 
 

@@ -126,7 +126,7 @@ def test_cancel_at_the_start(uniform):
 
 def test_engines_are_listed_with_a_reason_for_those_that_are_missing(uniform):
     listed = engines()
-    assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn"}
+    assert set(listed) == {"led", "vsv", "vsv_density", "mc", "gate", "cnn", "cnn_pvc"}
     assert listed["led"]["available"]
     for name, entry in listed.items():
         assert entry["description"]

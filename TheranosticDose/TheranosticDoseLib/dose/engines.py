@@ -40,6 +40,7 @@ ENGINES = {
     "mc": "Embedded Monte Carlo: coupled photon-electron transport in the patient's tissues",
     "gate": "GATE 10 (Geant4) in its own process",
     "cnn": "Convolutional network trained on Monte Carlo doses, with an uncertainty",
+    "cnn_pvc": "The same for the activity behind a blurred SPECT; shown beside cnn, never alone",
 }
 JOULE_PER_KEV = 1.602176634e-16
 SECONDS_PER_HOUR = 3600.0
@@ -122,7 +123,8 @@ def absorbed_dose(
     configured = module.EngineSettings.from_dict(settings)
     nuclide = _nuclide(nuclide)
     findings = anatomy.findings + _checked(tia, anatomy)
-    reason = module.unavailable()
+    # Settings that name files of their own know better what is missing.
+    reason = getattr(configured, "unavailable", module.unavailable)()
     if reason:
         raise EngineUnavailableError(reason)
     report(progress, 0.0, f"Dose: {engine}")
