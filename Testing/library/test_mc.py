@@ -387,3 +387,20 @@ def test_spectrum_without_lines():
     beta = dataclasses.replace(nuclide("Lu-177"), electron_lines=np.zeros((0, 2)), name="beta only")
     _, _, record = transport(*water(), beta, 2000, 1, particles=("electron",))
     assert 1e3 * record["emitted_mev_per_decay"] == pytest.approx(133.295, rel=1e-2)
+
+
+def test_bounds_are_never_below_what_a_cell_needs():
+    """A photon may only be sent on without a look at the cell where no cell of the block could stop it."""
+    from TheranosticDoseLib.dose.mc.run import _world
+    from TheranosticDoseLib.dose.mc.tables import physics_tables
+
+    rng = np.random.default_rng(3)
+    density = np.exp(rng.uniform(np.log(1e-3), np.log(3.0), (9, 6, 11))).astype(np.float32)
+    tissue = rng.integers(0, 6, density.shape).astype(np.uint8)
+    world = _world(density, tissue, (4.0, 4.0, 4.0), 0.25)
+    assert world.bounds.shape == (3, 2, 3)
+    bounds = world.bounds.repeat(4, 0).repeat(4, 1).repeat(4, 2)[:9, :6, :11]
+    needed = density[..., None] * physics_tables().photons[tissue, :, -1] / world.largest
+    assert np.all(needed.max(axis=-1) <= bounds)
+    assert np.all(needed.max(axis=-1).max() <= 1.0)
+    assert bounds.min() < 0.9

@@ -38,6 +38,7 @@ def _kernel() -> Any:
         kinds,
         guide,
         cells,
+        bounds,
         electrons,
         brems_shape,
         photons,
@@ -52,7 +53,7 @@ def _kernel() -> Any:
         totals = cuda.local.array(8, float64)
         for column in range(8):
             totals[column] = 0.0
-        world = world_type(cells, electrons, brems_shape, photons, scattering, largest, numbers)
+        world = world_type(cells, bounds, electrons, brems_shape, photons, scattering, largest, numbers)
         source = source_type(cumulative, voxels, probability, low, width, kinds, guide)
         threads = cuda.gridsize(1)
         thread = cuda.grid(1)

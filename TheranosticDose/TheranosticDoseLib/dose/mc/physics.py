@@ -26,8 +26,10 @@ from TheranosticDoseLib.dose.mc.target import deposit_function, device
 
 deposit = deposit_function()
 
-# The grid and the tables.  ``cells``: (z, y, x) int32, density in 1e-6 g/cm3 times 8 plus the tissue.
-World = namedtuple("World", "cells electrons brems_shape photons scattering largest numbers")
+# The grid and the tables.  ``cells``: (z, y, x) int32, density in 1e-6 g/cm3 times 8 plus the tissue;
+# ``bounds``: (z, y, x) float32, by block of cells the highest probability that a photon interacts there
+# where it might (most often said without a look into the much larger ``cells``).
+World = namedtuple("World", "cells bounds electrons brems_shape photons scattering largest numbers")
 # What is emitted and where; ``guide`` is the line at 0/1024, 1/1024, ... of the cumulative probability.
 Source = namedtuple("Source", "cumulative voxels probability low width kinds guide")
 
@@ -36,6 +38,7 @@ MC2 = 0.51099895
 DENSITY_UNIT = 1e-6
 GUIDE = 1024
 STACK_ROWS = 64
+BLOCK_BITS = 2  # a block is 4 x 4 x 4 cells
 # Columns of the electron table (tissue, energy, column) ...
 RANGE, LOSS, FIRST, SECOND, MOLLER, BREMS, PHOTONS = range(7)
 # ... of the photon table (tissue, energy, column), cumulative from left to right ...
@@ -130,12 +133,12 @@ def at(table, medium, row, f, column):
 
 @device
 def to_face(x, y, z, i, j, k, numbers):
-    """Return the distance to the nearest face of the voxel, cm, or that which need not be resolved."""
+    """Return the distance to the nearest face of the voxel, cm."""
     dx, dy, dz = numbers[DX], numbers[DY], numbers[DZ]
     a = min(x - i * dx, (i + 1) * dx - x)
     b = min(y - j * dy, (j + 1) * dy - y)
     c = min(z - k * dz, (k + 1) * dz - z)
-    return max(min(a, min(b, c)), numbers[UNRESOLVED])
+    return min(a, min(b, c))
 
 
 @device
@@ -193,7 +196,7 @@ def local(random, stack, top, totals, world, tally, x, y, z, i, j, k, energy):
     code = world.cells[k, j, i]
     medium = code & 7
     row, f = place((math.log(energy) - numbers[ELECTRON_LOG0]) * numbers[ELECTRON_STEPS], table.shape[1])
-    room = (code >> 3) * DENSITY_UNIT * to_face(x, y, z, i, j, k, numbers)
+    room = (code >> 3) * DENSITY_UNIT * max(to_face(x, y, z, i, j, k, numbers), numbers[UNRESOLVED])
     if at(table, medium, row, f, RANGE) > room:
         return -1
     return absorb(random, stack, top, totals, world, tally, cell, medium, row, x, y, z, energy)
@@ -238,7 +241,8 @@ def electron(random, stack, top, totals, world, tally):
         if energy <= numbers[ELECTRON_CUT] and rho > 0.0:
             break
         full_range = at(table, medium, row, f, RANGE)
-        if full_range <= rho * to_face(x, y, z, i, j, k, numbers):
+        near = to_face(x, y, z, i, j, k, numbers)
+        if full_range <= rho * max(near, numbers[UNRESOLVED]):
             break
         # Length of this step, g/cm2, and the energy in the middle of it.
         step = numbers[STEP_FRACTION] * full_range
@@ -257,7 +261,21 @@ def electron(random, stack, top, totals, world, tally):
         after = step - remaining
         turned = False
         loss = at(table, medium, row, f, LOSS)
-        while True:
+        if step < rho * near:
+            # No face can be reached: the step needs no search for one.
+            lost = min(step * loss, energy)
+            energy -= lost
+            deposit(tally, (k * ny + j) * nx + i, score * lost)
+            x += remaining / rho * u
+            y += remaining / rho * v
+            z += remaining / rho * w
+            remaining = 0.0
+            first, second = at(table, medium, row, f, FIRST), at(table, medium, row, f, SECOND)
+            u, v, w = deflect(random, u, v, w, step, first, second)
+            x += after / rho * u
+            y += after / rho * v
+            z += after / rho * w
+        while remaining > 0.0:
             tx = ((i + 1) * dx - x) / u if u > 0.0 else ((i * dx - x) / u if u < 0.0 else 1e30)
             ty = ((j + 1) * dy - y) / v if v > 0.0 else ((j * dy - y) / v if v < 0.0 else 1e30)
             tz = ((k + 1) * dz - z) / w if w > 0.0 else ((k * dz - z) / w if w < 0.0 else 1e30)
@@ -418,10 +436,12 @@ def photon(random, stack, top, totals, world, tally):
                 totals[ESCAPED] += weight * energy
                 return top
             i, j, k = int(fi), int(fj), int(fk)
+            chance = uniform(random)
+            if chance >= world.bounds[k >> BLOCK_BITS, j >> BLOCK_BITS, i >> BLOCK_BITS]:
+                continue
             code = world.cells[k, j, i]
             medium = code & 7
             rho = (code >> 3) * DENSITY_UNIT
-            chance = uniform(random)
             if chance < rho * at(table, medium, row, f, TOTAL) * mean_free_path:
                 chance /= rho * mean_free_path
                 break
@@ -523,14 +543,13 @@ def emit(random, stack, totals, world, tally, source, number, count, offsets, ac
 
 
 @device
-def run_batch(key, count, offsets, source, world, tally, totals):
+def run_batch(key, count, offsets, source, world, tally, totals, random, stack):
     """Run one batch on one thread of a processor; the GIL is released, so batches run side by side.
 
+    ``random`` (2 unsigned integers) and ``stack`` (``STACK_ROWS`` rows) are room to work in.
     It stands in this file because numba compiles again what it has cached only when
     the file of the function that is called has changed.
     """
-    random = np.empty(2, np.uint64)
-    stack = np.empty((STACK_ROWS, 8))
     active = count - count
     for number in range(count):
         start_random(random, key, np.uint64(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -249,12 +250,23 @@ def _world(density: np.ndarray, tissue: np.ndarray, spacing_mm: tuple, step_frac
             UNRESOLVED_FRACTION * 0.1 * min(spacing_mm),
         ]
     )
-    densest = np.zeros(tables.photons.shape[0])
-    np.maximum.at(densest, tissue.ravel(), density.ravel())
+    densest = np.array([np.max(density, where=tissue == i, initial=0) for i in range(len(tables.photons))])
     largest = np.max(densest[:, None] * tables.photons[:, :, -1], axis=0) * (1 + 1e-6)
     cells = (np.rint(density / DENSITY_UNIT).astype(np.int32) << 3) | tissue
     shape, largest = tables.bremsstrahlung_shape, np.maximum(largest, 1e-12)
-    return World(cells, tables.electrons, shape, tables.photons, tables.scattering, largest, numbers)
+    bounds = _bounds(density, tissue, largest)
+    return World(cells, bounds, tables.electrons, shape, tables.photons, tables.scattering, largest, numbers)
+
+
+def _bounds(density: np.ndarray, tissue: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Return by block of cells the highest ratio of its cross section to the largest one, any energy."""
+    from TheranosticDoseLib.dose.mc.physics import BLOCK_BITS
+
+    per_density = np.max(physics_tables().photons[:, :, -1] / largest, axis=1) * (1 + 1e-5)
+    ratio = density * per_density.astype(np.float32)[tissue]
+    for axis in range(3):
+        ratio = np.maximum.reduceat(ratio, np.arange(0, ratio.shape[axis], 1 << BLOCK_BITS), axis=axis)
+    return np.ascontiguousarray(ratio)
 
 
 def _source(part: Emission, activity: np.ndarray) -> Any:
@@ -282,7 +294,7 @@ def _runner(
     if device == "cuda":
         from TheranosticDoseLib.dose.mc.gpu import run_batch
     elif device == "cpu":
-        from TheranosticDoseLib.dose.mc.physics import run_batch
+        run_batch = _on_processor
     else:
         raise SettingsError(f"There is no device {device!r}; known: cpu, cuda.")
     transported = [e for e in emissions if e.per_decay > 0]
@@ -308,6 +320,14 @@ def _runner(
     return run
 
 
+def _on_processor(key, count, offsets, source, world, tally, totals) -> None:
+    """Run one batch on this thread."""
+    from TheranosticDoseLib.dose.mc.physics import STACK_ROWS, run_batch
+
+    random, stack = np.empty(2, np.uint64), np.empty((STACK_ROWS, 8))
+    run_batch(key, count, offsets, source, world, tally, totals, random, stack)
+
+
 def _batch_size(histories: int, stop: Stop, run: Any) -> int:
     """Return the decays of a batch.  A time budget is cut by the speed of a short pilot run."""
     size = -(-int(histories) // BATCHES)
@@ -324,28 +344,37 @@ def _batch_size(histories: int, stop: Stop, run: Any) -> int:
 
 
 def _loop(run, size, histories, threads, stop, shape, started, progress) -> _Statistics:
-    """Run batches, side by side, and add them in their order, so that threads change nothing."""
+    """Run batches side by side and add them in their order, so that threads change nothing."""
     most = max(BATCHES, -(-int(histories) // size))
     voxels = int(np.prod(shape))
     statistics = _Statistics(np.zeros(voxels), np.zeros(voxels))
     threads = min(threads, most)
-    tallies, totals = np.empty((threads, voxels)), np.empty((threads, 8))
+    # One tally more than threads: while a batch is added, no thread waits.
+    free = [(np.empty(voxels), np.empty(8)) for _ in range(threads + (threads > 1))]
+    pending: deque = deque()
+    begun = 0
     report(progress, 0.0, "Monte Carlo: starting")
     with ThreadPoolExecutor(threads) as pool:
-        while statistics.batches < most:
-            done = statistics.batches
-            # Whether to stop is asked every LEAST_BATCHES batches, whatever the number of threads.
-            until = min(most, (done // LEAST_BATCHES + 1) * LEAST_BATCHES, done + threads)
-            slots = range(until - done)
-            list(pool.map(lambda s: run(done + s, size, tallies[s], totals[s]), slots))  # noqa: B023
-            for slot in slots:
-                statistics.add(tallies[slot], totals[slot])
-            report(progress, until / most, f"Monte Carlo: {until * size:,} decays")
-            if until % LEAST_BATCHES == 0 and until >= LEAST_BATCHES and _enough(statistics, stop, shape):
-                break
-            elapsed = time.perf_counter() - started
-            if stop.max_seconds is not None and until >= LEAST_BATCHES and elapsed > stop.max_seconds:
-                break
+        try:
+            while statistics.batches < most:
+                while free and begun < most:
+                    pending.append((pool.submit(run, begun, size, *free[-1]), free.pop()))
+                    begun += 1
+                future, slot = pending.popleft()
+                future.result()
+                statistics.add(*slot)
+                free.append(slot)
+                done = statistics.batches
+                report(progress, done / most, f"Monte Carlo: {done * size:,} decays")
+                # Whether to stop is asked every LEAST_BATCHES batches, whatever the number of threads.
+                if done % LEAST_BATCHES == 0 and _enough(statistics, stop, shape):
+                    break
+                elapsed = time.perf_counter() - started
+                if stop.max_seconds is not None and done >= LEAST_BATCHES and elapsed > stop.max_seconds:
+                    break
+        finally:
+            for future, _ in pending:
+                future.cancel()
     return statistics
 
 
