@@ -9,7 +9,7 @@ from TheranosticDoseLib.radiobiology import bed, dose_rate_terms
 from TheranosticDoseLib.time_activity import FitSettings, fit_curve
 from TheranosticDoseLib.time_activity.population import area, population, populations, prior_key, shape
 from TheranosticDoseLib.time_activity.priors import fit_priors
-from TheranosticDoseLib.time_activity.schedules import compare_schedules, fit_many
+from TheranosticDoseLib.time_activity.schedules import compare_schedules, expected_error, fit_many
 
 HALF_LIFE_H = 159.53
 DECAY = np.log(2) / HALF_LIFE_H
@@ -123,6 +123,22 @@ def test_default_fit_states_intervals_that_hold_for_few_points():
         assert r.coverage_95 > 0.8
     mean = np.mean([r.coverage_68 for r in results])
     assert 0.55 < mean < 0.82
+
+
+def test_expected_error_of_a_schedule_is_that_of_the_formula_over_the_population():
+    found = expected_error(
+        [72.0], "haenscheid", KIDNEY, half_life_h=HALF_LIFE_H, relative_noise=1e-6, patients=400
+    )
+    latent = population(KIDNEY).draw(400, np.random.default_rng(0))
+    ratio = shape(latent, np.array([72.0]), DECAY)[:, 0] * 2 * 72 / np.log(2) / area(latent, DECAY) - 1
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(ratio, [0.025, 0.975])), rel=1e-3)
+    assert found["over_10_percent"] == pytest.approx(np.mean(np.abs(ratio) > 0.1))
+    assert (found["population"], found["method"], found["patients"]) == (KIDNEY, "haenscheid", 400)
+    four, two = (
+        expected_error(times, method, KIDNEY, half_life_h=HALF_LIFE_H, relative_noise=0.03, patients=60)
+        for times, method in (([4.0, 24, 96, 168], "auto"), ([4.0, 24.0], "mono"))
+    )
+    assert four["median_absolute"] < 0.03 < 0.1 < two["median_absolute"]
 
 
 def test_schedules_order_and_coverage():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from TheranosticDoseLib import DISCLAIMER, __version__
 from TheranosticDoseLib.audit.integrity import sealed
@@ -13,6 +16,8 @@ from TheranosticDoseLib.audit.trail import audit_trail
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.files import plain
 from TheranosticDoseLib.geometry import total_activity_mbq
+from TheranosticDoseLib.time_activity import MODELS, TRAPEZOIDS
+from TheranosticDoseLib.time_activity.schedules import expected_error
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.workflow.results import Results, VoiResult
@@ -68,7 +73,7 @@ def results_document(results: Results) -> dict[str, Any]:
             for acquisition in study.acquisitions
         ],
         "registration": [_registration(quality) for quality in registered.quality],
-        "vois": [_voi(result) for result in results.vois],
+        "vois": _vois(results),
         "engines": {name: _engine(dose.record) for name, dose in results.doses.items()},
         "findings": [finding.to_dict() for finding in results.findings],
         "timings_s": results.timings_s,
@@ -96,6 +101,36 @@ def _registration(quality: dict[str, Any]) -> dict[str, Any]:
     head = ("from", "to", "method")
     rest = {key: value for key, value in quality.items() if key not in head}
     return {**{key: quality[key] for key in head}, "quality": rest}
+
+
+def _vois(results: Results) -> list[dict[str, Any]]:
+    """Return the VOIs, each with what its schedule of scans is expected to cost."""
+    from TheranosticDoseLib.nuclides import nuclide
+
+    half_life_h = nuclide(results.study.administration.nuclide).half_life_h
+    expected = functools.lru_cache(maxsize=None)(functools.partial(_expected_error, half_life_h))
+    vois = []
+    for result in results.vois:
+        error, fit = None, result.fit
+        if fit is not None and fit.tia_mbq_h > 0 and result.voi.kind != "body":
+            chosen = results.settings.fit
+            method = (
+                chosen.model if fit.model in MODELS and chosen.model in ("auto", "average") else fit.model
+            )
+            noise = float(np.sqrt(np.mean((fit.u_activity_mbq / np.maximum(fit.activity_mbq, 1e-12)) ** 2)))
+            prior = chosen.prior or result.prior or "generic"
+            error = expected(tuple(np.round(fit.time_h, 1).tolist()), method, prior, round(noise, 2))
+        vois.append({**_voi(result), "expected_error": error})
+    return vois
+
+
+def _expected_error(
+    half_life_h: float, time_h: tuple[float, ...], method: str, prior: str, noise: float
+) -> dict[str, Any] | None:
+    if method in TRAPEZOIDS:
+        return None
+    noise = min(max(noise, 0.01), 0.5)
+    return expected_error(time_h, method, prior, half_life_h=half_life_h, relative_noise=noise)
 
 
 def _voi(result: VoiResult) -> dict[str, Any]:

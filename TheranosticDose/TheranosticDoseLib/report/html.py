@@ -41,6 +41,7 @@ def html_report(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    environment.filters["expected"] = expected_range
     first = next(iter(results.doses))
     figures = {
         "activity": plots.time_activity_figure(results),
@@ -69,6 +70,14 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 10**digits:
         return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.{digits - 1}e}"
     return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 else f"{value:.{digits - 1}e}"
+
+
+def expected_range(voi: dict[str, Any]) -> str:
+    """Return the error that 95 % of simulated patients have with the schedule of a VOI, in percent."""
+    error = voi.get("expected_error")
+    if not error:
+        return "\N{EN DASH}"
+    return f"{100 * error['low']:+.0f} to {100 * error['high']:+.0f}"
 
 
 def _plot(figure: Any, name: str) -> str:

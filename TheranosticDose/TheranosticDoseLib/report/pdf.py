@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from TheranosticDoseLib.report.html import SEVERITY_ORDER, number
+from TheranosticDoseLib.report.html import SEVERITY_ORDER, expected_range, number
 from TheranosticDoseLib.report.sheet import LINE, SOFT, Sheet
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _sheets(results: Results, document: dict[str, Any], shown: list[tuple[str, b
             "Mass\ng",
             "TIA\nMBq h",
             "u(TIA)\n%",
+            "Schedule\n%",
             "Engine",
             "Mean\nGy",
             "u\n%",
@@ -71,8 +72,8 @@ def _sheets(results: Results, document: dict[str, Any], shown: list[tuple[str, b
             "D2\nGy",
         ),
         list(_dose_rows(document)),
-        (3.2, 1.5, 1.5, 1.7, 1.3, 2.4, 1.3, 1.1, 1.3, 1.3, 1.3),
-        (0, 5),
+        (3.0, 1.4, 1.4, 1.6, 1.2, 1.9, 2.2, 1.2, 1.0, 1.2, 1.2, 1.2),
+        (0, 6),
     )
     rows = [
         [f["severity"], f["message"], f["source"], f["remedy"]]
@@ -116,7 +117,8 @@ def _summary(document: dict[str, Any]) -> Sheet:
         sheet.text(f"{len(rows) - SUMMARY_ROWS} more are on the next page.", 8, SOFT)
     sheet.text(
         "Standard uncertainties (k = 1) of the mean dose; a dash where no budget was made. BED and limits are "
-        "models and conventions with the sources given in results.json.",
+        "models and conventions with the sources given in results.json. Schedule (next page): the error of the TIA "
+        "that 95 % of simulated patients have with these scan times, this method and this noise.",
         7.5,
         SOFT,
     )
@@ -180,11 +182,11 @@ def _dose_rows(document: dict[str, Any]) -> Iterator[list[str]]:
         for position, (engine, dose) in enumerate(voi["dose"].items()):
             relative = voi["tia_rel_u"]
             head = [voi["name"], number(voi["volume_ml"]), number(voi["mass_g"]), number(voi["tia_mbq_h"], 4)]
-            head.append(number(100 * relative, 2) if relative is not None else DASH)
+            head += [number(100 * relative, 2) if relative is not None else DASH, expected_range(voi)]
             u, mean = dose["u_mean_gy"], dose["mean_gy"]
             share = number(100 * u / mean, 2) if u is not None and mean > 0 else DASH
             levels = [number(dose[key]) for key in ("d98_gy", "d50_gy", "d2_gy")]
-            yield [*(head if position == 0 else [""] * 5), engine, number(mean), share, *levels]
+            yield [*(head if position == 0 else [""] * 6), engine, number(mean), share, *levels]
 
 
 def _tables(

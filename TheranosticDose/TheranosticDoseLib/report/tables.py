@@ -34,6 +34,8 @@ def dose_table(document: dict[str, Any]) -> str:
         "mass_g",
         "tia_mbq_h",
         "tia_rel_u",
+        "schedule_error_low",
+        "schedule_error_high",
         "engine",
         *keys,
         "bed_gy",
@@ -42,6 +44,8 @@ def dose_table(document: dict[str, Any]) -> str:
     rows = []
     for voi in document["vois"]:
         head = [voi[key] for key in ("name", "kind", "volume_ml", "mass_g", "tia_mbq_h", "tia_rel_u")]
+        expected = voi.get("expected_error") or {}
+        head += [expected.get("low"), expected.get("high")]
         for number, (engine, dose) in enumerate(voi["dose"].items()):
             biology = [voi["bed_gy"], voi["eqd2_gy"]] if number == 0 else [None, None]
             rows.append([*head, engine, *(dose.get(key) for key in keys), *biology])

@@ -24,7 +24,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the result folder.
 
-    ``results.json``, ``report.html``, ``report.pdf``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``,
+    ``results.json``, ``report.html``, ``report.pdf``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``, its relative
+    uncertainty of noise and fit ``tia_relative_u.nii.gz``, how each voxel was fitted ``tia_flags.nii.gz``,
     ``dose_ENGINE.nii.gz`` and its ``_u``, ``density.nii.gz``, ``vois.seg.nrrd``-like label map).
     An earlier result in ``out`` is kept under ``earlier``.
 
@@ -83,6 +84,8 @@ def write_results(
 
 def _write_images(results: Results, folder: Path) -> None:
     write_image(results.tia, folder / "tia.nii.gz")
+    write_image(results.voxel_fit.relative_uncertainty, folder / "tia_relative_u.nii.gz")
+    write_image(results.voxel_fit.flags, folder / "tia_flags.nii.gz")
     write_image(results.anatomy.density, folder / "density.nii.gz")
     for engine, result in results.doses.items():
         write_image(result.dose, folder / f"dose_{engine}.nii.gz")

@@ -142,6 +142,62 @@ def _summary(schedule, method, tia, u_tia, truth) -> ScheduleResult:
     )
 
 
+def expected_error(
+    time_h: Sequence[float],
+    method: str,
+    prior: str,
+    *,
+    half_life_h: float,
+    relative_noise: float,
+    patients: int = 200,
+) -> dict[str, Any]:
+    """Return what a schedule costs one method in simulated patients of a population.
+
+    Parameters
+    ----------
+    time_h : sequence of float (T,)
+    method : str
+        Of ``METHODS``, ``learned``, or the name of a model that was asked for.
+    prior : str
+        Key of the population that the patients are drawn from, and that the method believes in.
+    half_life_h : float
+    relative_noise : float
+        Of each point (k=1), what varies from scan to scan.
+    patients : int
+
+    Returns
+    -------
+    dict
+        ``bias``, ``low``, ``high`` (95 % of the patients), ``median_absolute`` and ``over_10_percent`` of the
+        relative error of the TIA; ``population``, ``source``, ``method``, ``relative_noise``, ``patients``.
+    """
+    believed, decay, time = population(prior), float(np.log(2) / half_life_h), np.asarray(time_h, float)
+    rng = np.random.default_rng(0)
+    latent = believed.draw(patients, rng)
+    exact = shape(latent, time, decay)
+    measured = np.maximum(exact * (1 + relative_noise * rng.standard_normal(exact.shape)), 1e-3 * exact)
+    if method in (*SINGLE_TIME_METHODS, "bayes", "learned"):
+        tia = estimate(method, time, measured, relative_noise, half_life_h, believed)[0]
+    else:
+        chosen = {"model": method} if method in ("auto", "average") else {"candidates": (method,)}
+        settings = FitSettings(**chosen)
+        tia = fit_many(time, measured, relative_noise * measured, half_life_h, settings)[0]
+    error = tia / area(latent, decay) - 1
+    low, high = np.quantile(error, [0.025, 0.975])
+    return {
+        "bias": float(error.mean()),
+        "low": float(low),
+        "high": float(high),
+        "median_absolute": float(np.median(np.abs(error))),
+        "over_10_percent": float(np.mean(np.abs(error) > 0.1)),
+        "population": believed.key,
+        "source": believed.source,
+        "method": method,
+        "relative_noise": float(relative_noise),
+        "patients": patients,
+    }
+
+
 def estimate(
     method: str,
     time_h: np.ndarray,
