@@ -22,7 +22,8 @@ from TheranosticDoseLib.geometry import array_of, total_activity_mbq, voxel_volu
 from TheranosticDoseLib.quantification import QuantificationSettings
 from TheranosticDoseLib.registration import RegistrationSettings
 from TheranosticDoseLib.report import results_document, validate_document
-from TheranosticDoseLib.workflow import RunSettings
+from TheranosticDoseLib.uncertainty import UncertaintySettings
+from TheranosticDoseLib.workflow import RunSettings, steps
 
 SETTINGS = RunSettings(
     quantification=QuantificationSettings(recovery="gtm", fwhm_mm=11.0),
@@ -49,6 +50,24 @@ def document(results: workflow.Results, out: Path) -> dict:
 @pytest.fixture(scope="module")
 def truth() -> dict:
     return json.loads((small_study_folder() / "truth" / "truth.json").read_text(encoding="utf-8"))
+
+
+def test_the_expected_error_of_the_schedule_stands_beside_the_result(document: dict, out: Path) -> None:
+    kidney = next(voi for voi in document["vois"] if voi["name"] == "Kidney_L")
+    expected = kidney["expected_error"]
+    assert expected["population"] == "177Lu-DOTATATE/kidney"
+    assert expected["method"] == "auto"
+    assert -0.2 < expected["low"] < 0 < expected["high"] < 0.2
+    shown = f"{100 * expected['low']:+.0f} to {100 * expected['high']:+.0f}"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Schedule, %" in page
+    assert shown in page
+    with (out / "tables" / "dose.csv").open(newline="", encoding="utf-8") as file:
+        row = next(row for row in csv.DictReader(file) if row["voi"] == "Kidney_L")
+    assert float(row["schedule_error_high"]) == pytest.approx(expected["high"])
+    if shutil.which("pdftotext"):
+        command = ["pdftotext", "-layout", str(out / "report.pdf"), "-"]
+        assert shown in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_results_json_is_to_its_schema(document: dict) -> None:
@@ -122,7 +141,7 @@ def test_tables_repeat_the_document(document: dict, out: Path) -> None:
 
 
 def test_images_are_on_the_dose_grid(results: workflow.Results, out: Path) -> None:
-    for name in ("tia", "density", "vois", "dose_led", "dose_vsv"):
+    for name in ("tia", "tia_relative_u", "tia_flags", "density", "vois", "dose_led", "dose_vsv"):
         image = sitk.ReadImage(str(out / "images" / f"{name}.nii.gz"))
         assert image.GetSize() == results.tia.GetSize()
         assert image.GetSpacing() == pytest.approx(results.tia.GetSpacing(), rel=1e-5)
@@ -232,6 +251,20 @@ def test_settings_go_to_json_and_back() -> None:
     assert RunSettings.from_dict(values) == SETTINGS
     with pytest.raises(SettingsError, match="registration"):
         RunSettings.from_dict({"registraton": {}})
+
+
+def test_one_switch_resamples_the_budgets(results: workflow.Results) -> None:
+    asked = dataclasses.replace(SETTINGS, uncertainty=UncertaintySettings(resamples=150))
+    kidneys = tuple(result for result in results.vois if result.name.startswith("Kidney"))
+    assert steps.resampled(kidneys, "Lu-177", SETTINGS) == kidneys
+    for result in steps.resampled(kidneys, "Lu-177", asked):
+        for budget in result.uncertainty.values():
+            drawn = budget["resampled"]
+            assert drawn["samples"] == 150
+            assert drawn["relative_u_dose"] == pytest.approx(budget["relative_u_dose"], rel=0.4)
+            assert drawn["interval_95"][0] < 1 < drawn["interval_95"][1]
+    with pytest.raises(SettingsError, match="50 to 100000"):
+        UncertaintySettings(resamples=3)
 
 
 def test_without_vois_the_body_is_reported_and_said(results: workflow.Results) -> None:

@@ -202,6 +202,7 @@ def export(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     progress(0.2, "Dose-volume histograms")
     corrections = edits.corrections_of(registered.study)
     results = tuple(steps.with_dose(result, doses, corrections, settings) for result in results)
+    results = steps.resampled(results, nuclide, settings)
     vois = tuple(result.voi for result in results)
     given = tuple(Finding(**values) for values in request.get("findings", ()))
     whole = Results(

@@ -47,6 +47,8 @@ class UncertaintySettings(Settings):
         organs of virtual patients.
     count_noise_factor : float
         Noise of a region over the Poisson noise of its counts (reconstruction, scatter correction).
+    resamples : int
+        Draws of a full Monte Carlo resampling of each region beside its budget; 0 does none.
     """
 
     activity_meter: float = 0.015
@@ -58,6 +60,7 @@ class UncertaintySettings(Settings):
     neighbor_contrast: float = 0.5
     scan_to_scan: float = 0.015
     count_noise_factor: float = 2.0
+    resamples: int = 0
 
     def validate(self) -> None:
         """Check ranges."""
@@ -67,6 +70,9 @@ class UncertaintySettings(Settings):
             self.require(0 <= getattr(self, name) < 50, name, "0 to 50 mm")
         self.require(1 <= self.spect_fwhm_mm < 50, "spect_fwhm_mm", "1 to 50 mm")
         self.require(self.count_noise_factor >= 1, "count_noise_factor", "1 or more")
+        self.require(
+            self.resamples == 0 or 50 <= self.resamples <= 100_000, "resamples", "0, or 50 to 100000 draws"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,15 @@ class UncertaintyBudget:
     def relative_u_dose(self) -> float:
         """Of the mean absorbed dose, k=1."""
         return float(np.sqrt(sum(c.relative_u_dose**2 for c in self.contributions)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UncertaintyBudget:
+        """Build from ``to_dict()``."""
+        lines = (
+            Contribution(c["source"], c["relative_u_tia"], c["relative_u"], c["correlated_group"])
+            for c in values["contributions"]
+        )
+        return cls(tuple(lines))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable dictionary, largest contribution first."""

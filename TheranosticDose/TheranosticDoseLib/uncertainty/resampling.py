@@ -67,7 +67,7 @@ def resample(
     center = fit.predict(fit.time_h)[0]
     points = np.maximum(rng.normal(center, fit.u_activity_mbq, (samples, len(center))), 1e-6 * center.max())
     tia = np.empty(samples)
-    if settings.method == "fit" and settings.model not in TRAPEZOIDS and len(center) > 1:
+    if settings.method == "fit" and settings.model not in TRAPEZOIDS and len(center) > 2:
         from TheranosticDoseLib.time_activity.schedules import fit_many
 
         if settings.model in ("auto", "average"):

@@ -147,6 +147,7 @@ def evaluate(
     with clock.step("evaluate"):
         corrections = tuple(c for acquisition in study.acquisitions for c in acquisition.corrections)
         results = tuple(steps.with_dose(result, dose, corrections, settings) for result in results)
+        results = steps.resampled(results, nuclide, settings)
         comparison = compared(dose, vois, settings)
     findings = (*registered.findings, *findings, *voxels.findings, *scaled, *engine_findings(dose))
     return Results(

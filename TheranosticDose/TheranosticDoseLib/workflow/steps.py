@@ -334,6 +334,33 @@ def _budget(
     ).to_dict()
 
 
+def resampled(
+    results: tuple[VoiResult, ...], nuclide_name: str, settings: RunSettings
+) -> tuple[VoiResult, ...]:
+    """Return the results with a Monte Carlo resampling beside each budget, where the settings ask for it."""
+    from TheranosticDoseLib.nuclides import nuclide
+    from TheranosticDoseLib.uncertainty import UncertaintyBudget, resample
+
+    samples = settings.uncertainty.resamples
+    if not samples:
+        return results
+    half_life_h = nuclide(nuclide_name).half_life_h
+    found = []
+    for result in results:
+        fit_settings = settings.fit
+        if result.fit is not None and not fit_settings.prior:
+            fit_settings = dataclasses.replace(fit_settings, prior=result.prior)
+        budgets = {}
+        for engine, budget in result.uncertainty.items():
+            lines = UncertaintyBudget.from_dict(budget)
+            drawn = resample(
+                result.fit, lines, half_life_h=half_life_h, settings=fit_settings, samples=samples
+            )
+            budgets[engine] = {**budget, "resampled": drawn.to_dict()}
+        found.append(dataclasses.replace(result, uncertainty=budgets))
+    return tuple(found)
+
+
 def _radiobiology(result: VoiResult, dvh: Dvh) -> dict[str, Any]:
     """BED and EQD2 of the mean dose with the time course of the VOI's curve."""
     from TheranosticDoseLib import radiobiology
