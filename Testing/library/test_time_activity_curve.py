@@ -182,6 +182,7 @@ def test_trapezoid_by_hand(before, first):
         ([4, 24], [3, 2], [0.1, 0], InputError, "uncertainty"),
         ([4, 24, 96, 168], [30, 24000, 10, 5], None, UnitsError, "kBq"),
         ([4, 24, 96], [3, 2], None, InputError, "as many times"),
+        ([0.0], [3], None, InputError, "before any uptake"),
     ],
 )
 def test_bad_points_are_one_sentence(times, values, u, error, word):
@@ -219,6 +220,15 @@ def test_one_outlier_is_named():
     y[2] *= 1.6
     fit = fit_curve(times, y, 0.03 * y, half_life_h=HALF_LIFE_H)
     assert "48 h" in messages(fit)
+
+
+@pytest.mark.parametrize("method", ["fit", "bayes"])
+def test_a_large_part_after_the_last_point_is_said(method):
+    times = np.array([1.0, 4, 24])
+    y = 30 * np.exp(-np.log(2) / 70 * times)
+    fit = fit_curve(times, y, 0.05 * y, half_life_h=HALF_LIFE_H, settings=FitSettings(method=method))
+    assert fit.extrapolated_fraction > 0.5
+    assert any(f.severity == "warning" and "after the last point" in f.message for f in fit.findings)
 
 
 def test_late_rise_is_a_finding():

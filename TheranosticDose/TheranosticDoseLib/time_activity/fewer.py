@@ -22,6 +22,7 @@ from TheranosticDoseLib.time_activity.population import (
 from TheranosticDoseLib.time_activity.settings import FitSettings
 
 _NO_PRIOR_SPREAD = 0.15
+_EARLIEST_H = 0.1
 SINGLE_TIME_METHODS = ("haenscheid", "madsen", "mean_half_life")
 
 
@@ -136,6 +137,12 @@ def _expected_error(method, time, prior, decay, findings) -> float:
 def _fit_bayes(points, half_life_h, settings, prior) -> CurveFit:
     prior = population("generic") if prior is None else prior
     decay = float(np.log(2) / half_life_h)
+    if points.time_h[-1] < _EARLIEST_H:
+        msg = (
+            f"The last point lies {points.time_h[-1]:g} h after the administration, before any uptake is known; "
+            "scan later, or choose the model 'physical'."
+        )
+        raise InputError(msg)
     component = posterior(points.time_h, points.activity, points.uncertainty, decay, prior)
     findings = [
         Finding(
