@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib.progress import part_of, report
-from TheranosticDoseLib.validation.figure import Figure, at_least, at_most, reported
+from TheranosticDoseLib.validation.figure import Figure, at_most, reported
+from TheranosticDoseLib.validation.monte_carlo_checks import bone_interface, fano, photon_distance, speed
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.progress import Progress
@@ -49,7 +50,15 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     """
     scale = 0.1 if quick else 1.0
     folder, spheres = reference_folder("egsnrc"), reference_folder("svalues_tacs")
-    parts = [lambda: full_decay(scale), lambda: speed(scale)]
+    nist = reference_folder("nist_xcom")
+    parts = [
+        lambda: full_decay(scale),
+        lambda: speed(scale),
+        lambda: fano(scale),
+        lambda: bone_interface(scale),
+    ]
+    if nist is not None:
+        parts.append(lambda: photon_distance(nist, scale))
     if folder is not None:
         parts += [
             lambda: electron_voxels(folder, scale),
@@ -386,19 +395,3 @@ def mird_17(folder: Path, scale: float) -> list[Figure]:
         name = f"S000 of {row['nuclide']}, {h:g} mm soft tissue"
         found.append(at_most(name, abs(percent), 3.0, "%", reference="MIRD Pamphlet 17", detail=detail))
     return found
-
-
-def speed(scale: float) -> list[Figure]:
-    """Decays per second of full Lu-177 in a body of 128^3 voxels with lung and bone."""
-    from TheranosticDoseLib.benchmark import benchmark_body
-    from TheranosticDoseLib.dose.mc import transport
-    from TheranosticDoseLib.nuclides import nuclide
-
-    density, tissue, spacing, source = benchmark_body(128)
-    lu = nuclide("Lu-177")
-    transport(density, tissue, spacing, source, lu, 1000, 1)  # compiled and warm
-    _, _, record = transport(density, tissue, spacing, source, lu, int(20e6 * scale), 1)
-    rate = record["decays_per_second"] / 1e6
-    per_core = record["decays"] / record["cpu_seconds"] / 1e6
-    detail = f"{record['threads']} threads; {per_core:.2f} million per second of processor time"
-    return [at_least("Speed, 128^3 body, full Lu-177 decays", rate, 1.0, "million/s", detail=detail)]
