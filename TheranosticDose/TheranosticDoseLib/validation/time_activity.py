@@ -84,29 +84,9 @@ def _schedules(out: Path, patients: int) -> list[Figure]:
         ):
             results[key, r.schedule_h, r.method] = r
     _write_table(out, results)
-    for method, published in (("haenscheid", 20), ("madsen", 17)):
-        off = {s[0]: 100 * results[KIDNEY, (float(s[0]),), method].over_10_percent for s in single}
-        found.append(
-            reported(
-                f"{method}: patients whose TIA is off by more than 10 % (kidney, one scan at 72 h)",
-                off[72],
-                "%",
-                reference=f"about {published} % in Devasia et al. (quoted in doi:10.1186/s40658-023-00530-1)",
-                detail="by scan time: " + ", ".join(f"{t} h {v:.0f} %" for t, v in off.items()),
-            )
-        )
-    off = {s[0]: 100 * results[KIDNEY, (float(s[0]),), "bayes"].over_10_percent for s in single}
-    found.append(
-        at_most(
-            "Population prior: patients whose TIA is off by more than 10 % (kidney, one scan at 72 h)",
-            off[72],
-            8,
-            "%",
-            reference="6 % for NLME in Devasia et al. (quoted in doi:10.1186/s40658-023-00530-1)",
-            detail=f"{NOISE:.0%} noise; " + ", ".join(f"{t} h {v:.0f} %" for t, v in off.items()),
-        )
-    )
-    for method, where in (("bayes", single + several), ("auto", several), ("average", several)):
+    found += _single_scan(results, single)
+    three = [s for s in several if len(s) > 2]
+    for method, where in (("bayes", single + several), ("auto", three), ("average", three)):
         keys = [(k, tuple(map(float, s)), method) for k in {k[0] for k in results} for s in where]
         for name, field, nominal, limit in (("68", "coverage_68", 68, 5), ("95", "coverage_95", 95, 3)):
             values = [100 * getattr(results[key], field) for key in keys]
@@ -119,6 +99,38 @@ def _schedules(out: Path, patients: int) -> list[Figure]:
             )
     four = results[KIDNEY, (4.0, 24.0, 96.0, 168.0), "bayes"]
     found.append(reported("TIA of the kidney from four scans: standard deviation", 100 * four.sd, "%"))
+    return found
+
+
+def _single_scan(results: dict, single: list) -> list[Figure]:
+    """Return how often one scan is off by more than 10 %, against the published numbers."""
+
+    def off(key: str, method: str) -> tuple[dict, str]:
+        values = {s[0]: 100 * results[key, (float(s[0]),), method].over_10_percent for s in single}
+        return values, "by scan time: " + ", ".join(f"{t} h {v:.0f} %" for t, v in values.items())
+
+    found = []
+    quoted = "Devasia et al. (quoted in doi:10.1186/s40658-023-00530-1)"
+    # Haenscheid is a measurement after four days; Madsen is best near 1.4 effective half-lives.
+    for method, hours, published in (("haenscheid", 96, 20), ("madsen", 72, 17)):
+        values, detail = off(KIDNEY, method)
+        label = (
+            f"{method}: patients whose TIA is off by more than 10 % (DOTATATE kidney, one scan at {hours} h)"
+        )
+        passed = abs(values[hours] - published) <= 5
+        limit = f"{published} +- 5 %"
+        found.append(Figure(label, values[hours], "%", limit, passed, f"{published} % in {quoted}", detail))
+    reference = "48 h is the best single time in Hou et al., PMC8882881; at 72 h the kinetics differ too much"
+    for method in ("haenscheid", "madsen", "bayes"):
+        values, detail = off("177Lu-PSMA/kidney", method)
+        label = f"{method}: patients whose TIA is off by more than 10 % (PSMA kidney, one scan at 48 h)"
+        found.append(reported(label, values[48], "%", reference=reference, detail=detail))
+    values, detail = off(KIDNEY, "bayes")
+    label = "Population prior: patients whose TIA is off by more than 10 % (kidney, one scan at 72 h)"
+    reference = f"6 % for NLME in {quoted}"
+    found.append(
+        at_most(label, values[72], 8, "%", reference=reference, detail=f"{NOISE:.0%} noise; {detail}")
+    )
     return found
 
 
