@@ -129,3 +129,15 @@ def test_interpolation_finds_more_matches_than_voxel_centres(reference_data):
     second = sitk.ReadImage(str(data / "EclipseEnt_Dose_Day2.nrrd"))
     result = gamma_index(first, second, points=1000, seed=1)
     assert 0.8090 < result["pass_fraction"] < 0.95
+
+
+def test_seven_engines_fit_into_the_plots_with_their_times(dose, voi):
+    names = ("led", "vsv", "vsv_density", "mc", "gate", "cnn", "cnn_pvc")
+    results = {
+        name: DoseResult(image(dose * (1 + 0.01 * number)), None, {"seconds": 1.5 + number})
+        for number, name in enumerate(names)
+    }
+    page = compare_doses(results, [voi], ComparisonSettings(gamma_points=0)).html()
+    for number, name in enumerate(names):
+        assert f"tumor, {name}" in page  # its line among the DVHs
+        assert f"{name} {1.5 + number:.2g} s" in page

@@ -102,3 +102,15 @@ def test_properties(dose, weights, percent):
     # the mean dose is the area under the cumulative histogram
     area = np.sum(np.diff(np.append(0, dvh.sorted_dose_gy)) * dvh.volume_at_least_ml) / dvh.volume_ml
     assert area == pytest.approx(dvh.mean_gy, rel=1e-5, abs=1e-6)
+
+
+def test_errors_that_are_alike_do_not_average_out():
+    from TheranosticDoseLib.dose import DoseResult
+    from TheranosticDoseLib.dvh import histogram_of
+
+    dose = sitk.GetImageFromArray(np.full((10, 10, 10), 2.0, np.float32))
+    weights = sitk.GetImageFromArray(np.ones((10, 10, 10), np.float32))
+    statistical = histogram_of(DoseResult(dose, dose * 0.1, {}), weights)
+    predicted = histogram_of(DoseResult(dose, dose * 0.1, {"uncertainty_correlated": True}), weights)
+    assert statistical.u_mean_gy == pytest.approx(0.2 / np.sqrt(1000), rel=1e-4)
+    assert predicted.u_mean_gy == pytest.approx(0.2, rel=1e-4)

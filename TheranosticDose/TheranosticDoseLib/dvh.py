@@ -19,6 +19,8 @@ from TheranosticDoseLib.geometry import array_of, require_same_grid, voxel_volum
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from TheranosticDoseLib.dose import DoseResult
+
 SMALLEST_WEIGHT = 1e-3
 """Voxels that are inside with less than this are left out of minimum and maximum (rounding of a resampling)."""
 
@@ -36,7 +38,7 @@ class Dvh:
     volume_ml, mean_gy, min_gy, max_gy : float
         Of the VOI.
     u_mean_gy : float or None
-        Standard uncertainty of the mean from independent voxel uncertainties, Gy.
+        Standard uncertainty of the mean from the voxels' uncertainties, Gy.
     """
 
     sorted_dose_gy: np.ndarray
@@ -83,7 +85,10 @@ class Dvh:
 
 
 def dose_volume_histogram(
-    dose_gy: sitk.Image, weights: sitk.Image, uncertainty_gy: sitk.Image | None = None
+    dose_gy: sitk.Image,
+    weights: sitk.Image,
+    uncertainty_gy: sitk.Image | None = None,
+    correlated: bool = False,
 ) -> Dvh:
     """Return the dose-volume histogram of a VOI.
 
@@ -94,7 +99,10 @@ def dose_volume_histogram(
     weights : SimpleITK.Image
         Fraction of each voxel inside the VOI, 0 to 1, on the same grid.
     uncertainty_gy : SimpleITK.Image, optional
-        Standard uncertainty of each voxel, Gy; gives ``u_mean_gy`` with voxels taken as independent.
+        Standard uncertainty of each voxel, Gy; gives ``u_mean_gy``.
+    correlated : bool
+        Errors of the voxels are alike (those of a network, say) and do not average out; else they
+        are taken as independent (statistics of a Monte Carlo).
 
     Raises
     ------
@@ -122,7 +130,8 @@ def dose_volume_histogram(
     if uncertainty_gy is not None:
         require_same_grid(dose_gy, uncertainty_gy, "The dose map and its uncertainty")
         u = np.asarray(array_of(uncertainty_gy)).ravel()[inside].astype(np.float64)
-        u_mean = float(np.sqrt(np.sum((weight * u) ** 2)) / weight.sum())
+        total = np.sum(weight * u) if correlated else np.sqrt(np.sum((weight * u) ** 2))
+        u_mean = float(total / weight.sum())
     return Dvh(
         sorted_dose_gy=dose[order],
         volume_at_least_ml=at_least,
@@ -132,3 +141,9 @@ def dose_volume_histogram(
         max_gy=float(counted.max()),
         u_mean_gy=u_mean,
     )
+
+
+def histogram_of(result: DoseResult, weights: sitk.Image) -> Dvh:
+    """Return the dose-volume histogram of an engine's dose in a VOI, weights on its grid."""
+    correlated = bool(result.record.get("uncertainty_correlated"))
+    return dose_volume_histogram(result.dose, weights, result.uncertainty, correlated)

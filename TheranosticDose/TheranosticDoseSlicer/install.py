@@ -14,9 +14,9 @@ from TheranosticDoseLib.errors import EngineUnavailableError
 REQUESTER = "TheranosticDose"
 # Step or engine to the sections of requirements.txt that it needs; torch is not among them.
 _BASE = ("load", "phantom", "export", "led", "vsv", "vsv_density", "mc")
-_NETWORKS = ("organs_ct", "lesions_spect_ct", "network", "monai_bundle")
+_NETWORKS = ("cnn", "cnn_pvc", "organs_ct", "lesions_spect_ct", "network", "monai_bundle")
 _SECTIONS = {**dict.fromkeys(_BASE, "base"), "gate": "gate", **dict.fromkeys(_NETWORKS, "networks")}
-_TORCH = ("cnn", *_NETWORKS)
+_TORCH = _NETWORKS
 # Backends whose packages another extension installs, because plain pip would replace parts of Slicer:
 # the extension, the module with its installer, the installer's class in it, the Python package.
 _EXTENSIONS = {

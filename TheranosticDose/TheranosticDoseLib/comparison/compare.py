@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib.comparison.gamma import gamma_index
-from TheranosticDoseLib.dvh import Dvh, dose_volume_histogram
+from TheranosticDoseLib.dvh import Dvh, histogram_of
 from TheranosticDoseLib.errors import EngineUnavailableError, InputError
 from TheranosticDoseLib.geometry import array_of, image_like, require_same_grid
 from TheranosticDoseLib.progress import Progress, report
@@ -72,6 +72,8 @@ class Comparison:
         Engine to bias, standard deviation and limits of agreement over the voxels, Gy.
     dvhs : dict
         VOI name to engine to :class:`Dvh`.
+    seconds : dict
+        Engine to the wall time that it took; only those that say so.
     profile : dict
         ``position_mm`` and one array per engine: the line along x through the reference's maximum.
     """
@@ -84,6 +86,7 @@ class Comparison:
     bland_altman: dict[str, dict[str, float]]
     dvhs: dict[str, dict[str, Dvh]]
     profile: dict[str, np.ndarray]
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into ``results.json`` (no images)."""
@@ -138,10 +141,7 @@ def compare_doses(
     others = [name for name in results if name != reference]
     report(progress, 0.1, "Comparing doses per VOI")
     dvhs = {
-        voi.name: {
-            name: dose_volume_histogram(result.dose, voi.weights, result.uncertainty)
-            for name, result in results.items()
-        }
+        voi.name: {name: histogram_of(result, voi.weights) for name, result in results.items()}
         for voi in vois
     }
     return Comparison(
@@ -153,6 +153,7 @@ def compare_doses(
         bland_altman={name: _bland_altman(results[name].dose, base) for name in others},
         dvhs=dvhs,
         profile=_profile(results, base),
+        seconds={n: float(r.record["seconds"]) for n, r in results.items() if r.record.get("seconds")},
     )
 
 

@@ -14,8 +14,8 @@ from TheranosticDoseLib.geometry import array_of
 if TYPE_CHECKING:
     from TheranosticDoseLib.comparison.compare import Comparison
 
-COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "2px,8px", "12px,2px,2px,2px")
 SHOWN_VOIS = 8
 SHOWN_VOXELS = 2000
 
@@ -29,6 +29,7 @@ def fragment(comparison: Comparison) -> str:
         f"<p>Reference: <b>{text.escape(comparison.reference)}</b>. Uncertainties are statistical (k=1).</p>",
         table_html(comparison),
         gamma_html(comparison),
+        time_html(comparison),
         difference_picture(comparison),
         *(f.to_html(full_html=False, include_plotlyjs=False) for f in figures),
     ]
@@ -71,6 +72,12 @@ def gamma_html(comparison: Comparison) -> str:
             f"{100 * values['u_pass_fraction']:.1f} % of {values['points']} voxels, mean {values['mean']:.3f}</li>"
         )
     return f"<ul>{''.join(lines)}</ul>"
+
+
+def time_html(comparison: Comparison) -> str:
+    """Return how long each engine took."""
+    times = [f"{text.escape(name)} {seconds:.2g} s" for name, seconds in comparison.seconds.items()]
+    return f"<p>Time: {', '.join(times)}.</p>" if times else ""
 
 
 def dvh_figure(comparison: Comparison) -> Any:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from TheranosticDoseLib.nuclides import Nuclide
+    from TheranosticDoseLib.settings import Settings
 
 ENGINES = {
     "led": "Local energy deposition: electrons and alphas stop in their voxel, photons are left out",
@@ -63,20 +64,24 @@ def engines() -> dict[str, dict[str, Any]]:
     return listed
 
 
-def require_engine(name: str) -> types.ModuleType:
+def require_engine(name: str, settings: dict[str, Any] | None = None) -> types.ModuleType:
     """Return an engine's module; only that one is imported.
+
+    Parameters
+    ----------
+    name : str
+    settings : dict, optional
+        Of the engine; checked.
 
     Raises
     ------
     SettingsError
-        For an unknown name.
+        For an unknown name or setting.
     EngineUnavailableError
         Where something must be installed first; the text says what.
     """
     module = _module(name)
-    reason = module.unavailable()
-    if reason:
-        raise EngineUnavailableError(reason)
+    _require_available(module, module.EngineSettings.from_dict(settings))
     return module
 
 
@@ -123,10 +128,7 @@ def absorbed_dose(
     configured = module.EngineSettings.from_dict(settings)
     nuclide = _nuclide(nuclide)
     findings = anatomy.findings + _checked(tia, anatomy)
-    # Settings that name files of their own know better what is missing.
-    reason = getattr(configured, "unavailable", module.unavailable)()
-    if reason:
-        raise EngineUnavailableError(reason)
+    _require_available(module, configured)
     report(progress, 0.0, f"Dose: {engine}")
     started, cpu = time.perf_counter(), time.process_time()
     result = module.compute(tia, anatomy, nuclide, configured, progress)
@@ -172,6 +174,13 @@ def _module(name: str) -> types.ModuleType:
                 f"The dose engine {name!r} needs the Python package {error.name!r}; install it with pip."
             )
         raise EngineUnavailableError(message) from error
+
+
+def _require_available(module: types.ModuleType, settings: Settings) -> None:
+    """Raise where something must be installed; settings that name files of their own know better."""
+    reason = getattr(settings, "unavailable", module.unavailable)()
+    if reason:
+        raise EngineUnavailableError(reason)
 
 
 def _nuclide(nuclide: str | Nuclide) -> Nuclide:

@@ -18,7 +18,8 @@ class DoseResult:
     dose : SimpleITK.Image
         Absorbed dose to the medium of each voxel, Gy, float32.
     uncertainty : SimpleITK.Image or None
-        Statistical standard uncertainty (k=1) of ``dose``, Gy; ``None`` for an engine without statistics.
+        Standard uncertainty (k=1) of ``dose``, Gy, statistical or predicted (``uncertainty_correlated`` in the
+        record); ``None`` for an engine without.
     record : dict
         JSON-serialisable: engine, version, seconds, nuclide, settings, HU table, decays,
         energy emitted and absorbed, findings, and what the engine adds.

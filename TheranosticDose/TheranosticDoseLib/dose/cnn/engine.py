@@ -64,7 +64,7 @@ def run(
         },
         "kernel_energy_change": change,
         "confidence": confidence,
-        "uncertainty": "predicted standard uncertainty of each voxel, errors of neighbours are alike",
+        "uncertainty_correlated": True,
     }
     result = DoseResult(image_like(dose, tia), image_like(dose * relative, tia), record)
     findings = [_said(confidence)] if confidence["doubtful"] else []
