@@ -172,7 +172,10 @@ def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
 
 
 def validate(options: argparse.Namespace) -> None:
-    """Measure again."""
+    """Measure again; with ``--cases`` an engine on a site's own cases."""
+    if options.cases is not None or options.engine is not None:
+        _accept_engine(options)
+        return
     from TheranosticDoseLib.validation.run import validate as run_validation
 
     with progress_of(options.progress) as progress:
@@ -180,6 +183,20 @@ def validate(options: argparse.Namespace) -> None:
     header = ["topic", "figures", "within limit", "missed", "reported"]
     show_table("Validation", header, summary)
     say(f"Pages: {options.out}")
+
+
+def _accept_engine(options: argparse.Namespace) -> None:
+    if options.cases is None:
+        raise SettingsError("--engine needs --cases DIR: the cases that it is held against mc on.")
+    if options.topic:
+        raise SettingsError("--topic measures the program, --cases an engine on own cases; give one of them.")
+    from TheranosticDoseLib.commission.engine import accept_engine
+
+    engine = options.engine or "cnn"
+    with progress_of(options.progress) as progress:
+        rows = accept_engine(engine, options.cases, options.out, options.quick, progress)
+    show_table(f"{engine} against mc", ["case", "numbers", "within limit", "outside", "reported"], rows)
+    say(f"Report: {options.out / 'engine_acceptance.html'} (and .pdf, .json)")
 
 
 def benchmark(options: argparse.Namespace) -> None:
