@@ -354,3 +354,39 @@ def test_the_description_is_a_frozen_table_that_survives_json(trained):
     assert description.domain["density_max"] == [1.0, 2.0] or description.domain["density_max"] == (1.0, 2.0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         description.name = "other"
+
+
+def test_a_run_hands_over_as_its_settings_say(case, untrained):
+    pytest.importorskip("numba")
+    from TheranosticDoseLib.workflow import RunSettings, steps
+    from TheranosticDoseLib.workflow.run import engine_findings
+
+    chosen = {"model": untrained, "doubt": 0.01, "handover": "region", "handover_histories": 20_000}
+    values = RunSettings(engine_settings={"cnn": chosen})
+    doses = steps.doses(*case, "Lu-177", ("cnn",), values, None)
+    assert doses["cnn"].record["handed_over"]["share_of_voxels"] > 0
+    assert {f.field for f in engine_findings(doses)} >= {"dose.cnn.confidence", "dose.cnn.handover"}
+
+
+def test_the_deblurred_dose_is_shown_beside_the_plain_one_only():
+    from TheranosticDoseLib.quantification import QuantificationSettings
+    from TheranosticDoseLib.workflow import RunSettings, check_engines
+
+    for engines_ in (("cnn_pvc",), ("cnn_pvc", "cnn"), ("mc", "cnn_pvc")):
+        with pytest.raises(SettingsError, match="beside 'cnn'"):
+            check_engines(engines_)
+    twice = RunSettings(quantification=QuantificationSettings(recovery="gtm", fwhm_mm=11.0))
+    with pytest.raises(SettingsError, match="undone twice"):
+        check_engines(("cnn", "cnn_pvc"), twice)
+
+
+def test_the_deblurring_network_gets_the_resolution_of_the_site(case, tmp_path):
+    from TheranosticDoseLib.quantification import QuantificationSettings
+    from TheranosticDoseLib.workflow import RunSettings, steps
+
+    folder = written(tmp_path, trained=False, name="cnn_pvc", channels=CHANNELS + BLUR_CHANNELS)
+    values = RunSettings(
+        quantification=QuantificationSettings(fwhm_mm=13.0), engine_settings={"cnn_pvc": {"model": folder}}
+    )
+    doses = steps.doses(*case, "Lu-177", ("cnn_pvc",), values, None)
+    assert doses["cnn_pvc"].record["settings"]["resolution_mm"] == 13.0

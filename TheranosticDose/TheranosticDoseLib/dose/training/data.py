@@ -14,6 +14,8 @@ from TheranosticDoseLib.errors import InputError
 EDGE = 2
 """Voxels at the faces of a sample that are not learned: what lies beyond scatters in neither dose alike."""
 
+FAINT = 0.01
+"""Share of the largest dose below which the de-blurring network is not taught."""
 AT_PLACES = 0.8
 """Share of the patches around a voxel where there is something to learn."""
 
@@ -63,7 +65,7 @@ def read_sample(path: Path, deblur: bool = False) -> Sample:
     """
     from TheranosticDoseLib.dose import Anatomy
     from TheranosticDoseLib.dose.cnn.domain import features_of
-    from TheranosticDoseLib.dose.cnn.inputs import inputs_of
+    from TheranosticDoseLib.dose.cnn.inputs import CHANNELS, inputs_of
     from TheranosticDoseLib.nuclides import nuclide
 
     try:
@@ -81,17 +83,21 @@ def read_sample(path: Path, deblur: bool = False) -> Sample:
     inner[(slice(EDGE, -EDGE),) * 3] = True
     counts, border = inputs.corrected & inner, border_of(anatomy.tissue_array())
     ratio = np.where(inputs.corrected, dose / kernel, 1.0).astype(np.float32)
-    noise2 = expected_noise2(kernel, dose, noise, density).astype(np.float32)
+    photon_share = np.exp(3.0 * inputs.channels[CHANNELS.index("photon")])
+    noise2 = expected_noise2(kernel, photon_share, np.where(inputs.corrected, noise, 0.0), density)
+    share = inputs.kernel_gy / inputs.kernel_gy.max()
+    if deblur:  # what the blur leaves of the faint is noise
+        counts &= share > FAINT
     wrong = (np.abs(ratio - 1) > np.maximum(0.1, 4 * np.sqrt(noise2))) | (border & (noise2 < 0.05**2))
     return Sample(
         Path(path).stem,
         inputs.channels,
         ratio,
-        noise2,
+        noise2.astype(np.float32),
         counts,
-        inputs.kernel_gy / inputs.kernel_gy.max(),
+        share,
         border,
-        np.flatnonzero(counts & wrong),
+        np.flatnonzero(counts & (share > 5 * FAINT if deblur else wrong)),
         features_of(tia, density, spacing),
     )
 
@@ -104,15 +110,23 @@ def border_of(tissue: np.ndarray) -> np.ndarray:
 
 
 def expected_noise2(
-    kernel: np.ndarray, dose: np.ndarray, noise: np.ndarray, density: np.ndarray
+    kernel: np.ndarray, photon_share: np.ndarray, noise: np.ndarray, density: np.ndarray
 ) -> np.ndarray:
     """Return the relative variance that the Monte Carlo has where the dose is that of the kernel.
 
-    The variance of the energy in a voxel is proportional to the energy; one factor per case, from the sums.
-    The measured variance of a single voxel goes with its dose: weights from it would bias the mean.
+    The variance of the energy in a voxel is proportional to the energies of electrons and of photons, with
+    one factor each, fitted to the case.  The measured variance of a single voxel goes with its dose: weights
+    from it would bias the mean.
     """
-    per_energy = np.sum((noise * density) ** 2) / max(float(np.sum(dose * density)), 1e-30)
-    return per_energy / np.maximum(kernel * density, 1e-30)
+    from scipy.optimize import nnls
+
+    energy = kernel.astype(np.float64) * density
+    parts = np.stack([energy * (1 - photon_share), energy * photon_share])
+    scale = np.maximum(energy, 1e-30)
+    # Relative to the expected variance, so that bright voxels do not decide alone.
+    rows, wanted = (parts / scale).reshape(2, -1).T, ((noise * density) ** 2 / scale).ravel()
+    factors, _ = nnls(rows.T @ rows, rows.T @ wanted)
+    return (factors @ parts.reshape(2, -1)).reshape(kernel.shape) / scale**2
 
 
 def read_samples(folder: Path, deblur: bool = False) -> list[Sample]:

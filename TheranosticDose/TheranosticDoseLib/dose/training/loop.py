@@ -25,7 +25,7 @@ from TheranosticDoseLib.errors import CancelledError, EngineUnavailableError, In
 from TheranosticDoseLib.progress import Progress, report
 from TheranosticDoseLib.settings import Settings
 
-FLOOR = 0.01
+FLOOR = {"cnn": 0.01, "cnn_pvc": 0.1}
 """Relative error that the loss takes for as good as none, beside the noise of the truth."""
 OF_CORRECTION = 0.1
 OUTLIER = 5.0
@@ -212,7 +212,7 @@ def _steps(state, samples, held_out, description, device, progress) -> None:
         rng = np.random.default_rng([settings.seed, state.step])
         arrays = batch(samples, settings.channels, rng, settings.batch, settings.side)
         channels, *truth = (torch.from_numpy(array).to(device) for array in arrays)
-        loss = loss_of(state.network.train()(channels), *truth, description.bound)
+        loss = loss_of(state.network.train()(channels), *truth, description.bound, FLOOR[settings.variant])
         if not bool(torch.isfinite(loss)):
             raise InputError(f"The loss is not finite at step {state.step}; lower the learning rate.")
         state.optimizer.zero_grad()
@@ -234,7 +234,7 @@ def _steps(state, samples, held_out, description, device, progress) -> None:
             raise
 
 
-def loss_of(raw: Any, ratio: Any, noise2: Any, counts: Any, bound: float) -> Any:
+def loss_of(raw: Any, ratio: Any, noise2: Any, counts: Any, bound: float, floor: float) -> Any:
     """Return the loss: deviations relative to the prediction, in units of the noise of the truth.
 
     The second term teaches the uncertainty: the likelihood of the deviations, whose own gradient
@@ -246,7 +246,7 @@ def loss_of(raw: Any, ratio: Any, noise2: Any, counts: Any, bound: float) -> Any
     fixed = factor.detach().clamp(min=1e-2)
     deviation = (factor - ratio) / fixed
     # A tenth of what is to be corrected is good enough; else activity in gas would be all that is learned.
-    variance = noise2 / fixed + (FLOOR + OF_CORRECTION * (ratio - 1).abs().clamp(max=1.0)) ** 2
+    variance = noise2 / fixed + (floor + OF_CORRECTION * (ratio - 1).abs().clamp(max=1.0)) ** 2
     weight = counts.float()
     units = deviation / variance.sqrt()
     size = torch.nn.functional.huber_loss(units, torch.zeros_like(units), reduction="none", delta=OUTLIER)
@@ -270,7 +270,7 @@ def net_errors(network, description, held_out: Sequence[Sample], device: str) ->
         factor, _ = predict(network.eval(), description, sample.channels, flips=1, device=device, half=False)
         here = sample.counts
         noise2 = sample.noise2[here] / factor[here]
-        weight = 1 / (noise2 + FLOOR**2)
+        weight = 1 / (noise2 + FLOOR[description.name] ** 2)
         for number, guess in enumerate((factor[here], 1.0)):
             error2 = ((sample.ratio[here] - guess) / factor[here]) ** 2 - noise2
             sums[number] += float(np.sum(weight * error2))
