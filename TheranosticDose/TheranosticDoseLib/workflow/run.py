@@ -180,10 +180,25 @@ def check_engines(engines: Sequence[str], settings: RunSettings | None = None) -
 
     if not engines or len(set(engines)) != len(engines):
         raise SettingsError("Name at least one dose engine, and each only once.")
+    if steps.DEBLURRING in engines:
+        _check_deblurring(engines, settings)
     for engine in engines:
-        module = require_engine(engine)
-        if settings is not None:
-            module.EngineSettings.from_dict(settings.engine_settings.get(engine))
+        require_engine(engine, settings.engine_settings.get(engine) if settings is not None else None)
+
+
+def _check_deblurring(engines: Sequence[str], settings: RunSettings | None) -> None:
+    """Raise where the de-blurred dose would stand alone, or the blur be undone twice."""
+    name = steps.DEBLURRING
+    if "cnn" not in engines or engines[0] == name:
+        raise SettingsError(
+            f"The engine {name!r} is only shown beside 'cnn' and never first; name 'cnn' before it."
+        )
+    if settings is not None and settings.quantification.recovery != "none" and settings.tia_map == "voi":
+        raise SettingsError(
+            f"The engine {name!r} undoes the blur of the SPECT itself; with quantification.recovery "
+            f"{settings.quantification.recovery!r} it would be undone twice. Set recovery to 'none' or tia_map to "
+            "'voxel', or leave the engine out."
+        )
 
 
 def vois_on_grid(

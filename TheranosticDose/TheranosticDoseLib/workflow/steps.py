@@ -27,6 +27,8 @@ NOT_SCALED = ("body", "other")
 """Kinds of VOI that do not scale the TIA map: they hold organs of their own recovery."""
 LEAST_IN_VIEW = 0.95
 """Part of a VOI that a scan must hold for a point of its curve."""
+DEBLURRING = "cnn_pvc"
+"""Engine that undoes the blur of the SPECT itself."""
 MAP_PASSES = 30
 MAP_TOLERANCE = 2e-3
 
@@ -288,7 +290,9 @@ def doses(
     results = {}
     for number, engine in enumerate(engines):
         part = part_of(progress, number / len(engines), (number + 1) / len(engines))
-        chosen = settings.engine_settings.get(engine, {})
+        chosen = dict(settings.engine_settings.get(engine, {}))
+        if engine == DEBLURRING and settings.quantification.fwhm_mm:
+            chosen.setdefault("resolution_mm", settings.quantification.fwhm_mm)
         results[engine] = absorbed_dose(tia, anatomy, engine, nuclide, part, **chosen)
     return results
 
@@ -300,12 +304,9 @@ def with_dose(
     settings: RunSettings,
 ) -> VoiResult:
     """Return the VOI's result with its DVH and uncertainty for every engine, BED and EQD2 (of the first)."""
-    from TheranosticDoseLib.dvh import dose_volume_histogram
+    from TheranosticDoseLib.dvh import histogram_of
 
-    dvhs = {
-        engine: dose_volume_histogram(dose.dose, result.voi.weights, dose.uncertainty)
-        for engine, dose in doses.items()
-    }
+    dvhs = {engine: histogram_of(dose, result.voi.weights) for engine, dose in doses.items()}
     if not dvhs:
         return result
     budgets = {engine: _budget(result, dvh, corrections, settings) for engine, dvh in dvhs.items()}
