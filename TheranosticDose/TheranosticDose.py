@@ -81,12 +81,7 @@ class TheranosticDoseParameterNode:
     fitModel: FitModel = FitModel.auto
     fitMethod: FitMethod = FitMethod.fit
     tiaMap: TiaMap = TiaMap.voi
-    engineLed: bool = False
-    engineVsv: bool = False
-    engineVsvDensity: bool = True
-    engineMc: bool = False
-    engineGate: bool = False
-    engineCnn: bool = False
+    engines: str = "vsv_density"
     mcHistories: Annotated[int, WithinRange(1000, 2000000000)] = 10000000
     doseOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     isodoseLevels: str = "10, 20, 40"

@@ -249,8 +249,7 @@ def test_pictures_of_the_whole_way(
     way.settle("undo")
     assert "Kidney_L" not in ui.kineticsNeeds.text
     only(way, "dose")
-    for name in ("engineLedBox",):
-        click(getattr(ui, name))
+    click(way.widget.controller.panels[4].boxes["led"])
     click(ui.computeButton)
     way.settle("dose")
     picture("dose")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import qt
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import engine_table, install, tasks
-from TheranosticDoseSlicer.choices import ENGINES
-from TheranosticDoseSlicer.parameters import chosen_engines
+from TheranosticDoseSlicer.parameters import best_first, chosen_engines
 
 from TheranosticDosePanels.step import StepPanel
 
@@ -20,6 +20,7 @@ class DosePanel(StepPanel):
         """Connect the widgets."""
         self.ui.computeButton.connect("clicked(bool)", self.onCompute)
         self._available = None
+        self.boxes = {}
 
     def missing(self):
         """Return what the dose needs."""
@@ -49,25 +50,47 @@ class DosePanel(StepPanel):
 
     def refresh(self):
         """Update the widgets."""
-        self._showEngines()
+        # The engines are looked up when their list is seen: that takes a while at the first time.
+        if not self.ui.doseSection.collapsed:
+            self._showEngines()
         self.setButton("computeButton", self.missing())
-        self.ui.mcHistoriesBox.enabled = bool(self.controller.parameters.engineMc)
+        self.ui.mcHistoriesBox.enabled = "mc" in chosen_engines(self.controller.parameters)
         self.setTable("enginesTable", roles.ENGINES)
 
     def _showEngines(self):
-        """Name each engine with what it takes, and disable those that are not installed."""
+        """List the engines of the library: what each takes, and why it cannot run where it cannot."""
         if self._available is None:
             self._available = engine_table.availability()
-        for engine, field in ENGINES.items():
-            box = getattr(self.ui, f"{field}Box")
-            entry = self._available[engine]
-            estimate = engine_table.estimate(
-                self.controller.case, engine, self.controller.parameters.mcHistories
-            )
-            box.text = engine_table.title(engine) + (f" ({estimate})" if estimate else "")
-            installable = bool(install.requirements_of(engine))
-            box.enabled = entry["available"] or installable
+        parameters = self.controller.parameters
+        chosen = chosen_engines(parameters)
+        for engine, entry in self._available.items():
+            box = self.boxes.get(engine) or self._box(engine)
+            estimate = engine_table.estimate(self.controller.case, engine, parameters.mcHistories)
+            note = estimate if entry["available"] else _("not installed")
+            box.text = engine_table.title(engine) + (f" ({note})" if note else "")
+            # One that is chosen in a scene from another computer must be possible to leave out.
+            usable = entry["available"] or bool(install.requirements_of(engine))
+            box.enabled = usable or engine in chosen
             box.toolTip = entry["reason"] or entry["description"]
+            if box.checked != (engine in chosen):
+                blocked = box.blockSignals(True)
+                box.checked = engine in chosen
+                box.blockSignals(blocked)
+
+    def _box(self, engine):
+        box = qt.QCheckBox()
+        box.objectName = f"engine_{engine}"
+        self.ui.enginesFrame.layout().addWidget(box)
+        # The Tab key follows the order of creation, and these come after everything else.
+        qt.QWidget.setTabOrder([self.ui.doseSection, *self.boxes.values()][-1], box)
+        box.connect("toggled(bool)", self.onTicked)
+        self.boxes[engine] = box
+        return box
+
+    def onTicked(self, _checked=None):
+        """Take the engines that are ticked."""
+        ticked = [engine for engine, box in self.boxes.items() if box.checked]
+        self.controller.parameters.engines = ", ".join(best_first(ticked))
 
     def onCompute(self, _checked=None):
         """Run the chosen engines; what is not installed is offered first."""

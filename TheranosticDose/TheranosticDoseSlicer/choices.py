@@ -75,16 +75,6 @@ class TiaMap(Labeled):
 
 
 NUCLIDES = ("Lu-177", "Y-90", "I-131", "Tb-161", "Ho-166", "Cu-67", "Ac-225", "Ga-68", "F-18")
-ENGINES = {
-    "led": "engineLed",
-    "vsv": "engineVsv",
-    "vsv_density": "engineVsvDensity",
-    "mc": "engineMc",
-    "gate": "engineGate",
-    "cnn": "engineCnn",
-}
-"""Engine to the parameter that chooses it."""
-
 _LABELS = {
     "RegistrationMethod": {
         "deformable": "rigid, then deformable",

@@ -17,6 +17,7 @@ TITLES = {
     "mc": "Monte Carlo",
     "gate": "GATE 10",
     "cnn": "Neural network",
+    "cnn_pvc": "Neural network, recovered activity",
 }
 OUTDATED = "TheranosticDose.Outdated"
 

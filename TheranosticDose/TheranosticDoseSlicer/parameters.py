@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.errors import SettingsError
-
-from TheranosticDoseSlicer import choices
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.workflow import RunSettings
@@ -24,7 +23,8 @@ SETTING_OF_PARAMETER = {
     "fitMethod": ("fit", "method"),
     "tiaMap": (None, "tia_map"),
 }
-BEST_FIRST = ("gate", "mc", "vsv_density", "vsv", "cnn", "led")
+BEST_FIRST = ("gate", "mc", "vsv_density", "vsv", "cnn", "cnn_pvc", "led")
+"""The most complete physics first: BED is of the first engine."""
 ZERO_IS_UNKNOWN = ("spectFwhmMm", "cameraFactorCpsPerMbq")
 
 
@@ -50,8 +50,15 @@ def run_settings(parameters) -> RunSettings:
 
 
 def chosen_engines(parameters) -> list[str]:
-    """Return the engines that are ticked, the most complete physics first: BED is of the first one."""
-    return [engine for engine in BEST_FIRST if getattr(parameters, choices.ENGINES[engine])]
+    """Return the engines that are ticked, in the order of :func:`best_first`."""
+    return best_first(parameters.engines.split(","))
+
+
+def best_first(engines: Iterable[str]) -> list[str]:
+    """Return engines in the order of :data:`BEST_FIRST`; one that it does not know comes last."""
+    names = [name.strip() for name in engines if name.strip()]
+    rank = {name: number for number, name in enumerate(BEST_FIRST)}
+    return sorted(names, key=lambda name: rank.get(name, len(rank)))
 
 
 def levels_gy(text: str) -> list[float]:
