@@ -156,6 +156,8 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.bar = JobBar(self.ui, self.refresh)
         self.toolPanel = ToolPanel(self)
         self.backendPanel = BackendPanel(self)
+        for name in ("backendSection", "toolSection", "propagateSection"):
+            getattr(self.ui, name).connect("contentsCollapsed(bool)", lambda _collapsed: self.refresh())
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)

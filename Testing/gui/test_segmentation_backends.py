@@ -151,6 +151,20 @@ def test_classical_backend_edits_kept_and_replaced(
     assert rows(panel)["Lung left"]["edited by hand"] == ""
 
 
+def test_picture_of_origin_and_trust(loaded, click, wait_until, screenshot) -> None:
+    from .test_theranostic_dose_pictures import with_caption
+
+    run(loaded, click, wait_until)
+    for name in ("inputs", "tool", "edit", "propagate"):
+        getattr(loaded.ui, f"{name}Section").collapsed = True
+    # What a closed section holds does not come back when something else changes.
+    loaded.refresh()
+    assert not loaded.ui.propagateNeeds.visible
+    assert not loaded.ui.toolNeeds.visible
+    for dark in (False, True):
+        assert with_caption(screenshot(loaded.parent, "segmentation-trust", dark=dark)).is_file()
+
+
 def test_only_the_ticked_structures_are_made(loaded, click, type_text, wait_until) -> None:
     import qt
     from TheranosticDoseSlicer import segments
@@ -241,7 +255,9 @@ def test_a_bundle_shows_its_rights_and_runs(loaded, click, type_text, wait_until
 
     checksum = write_bundle(tmp_path / "bundle")
     panel = loaded
+    assert not panel.ui.modelEdit.visible
     choose_backend(panel, "monai_bundle")
+    assert panel.ui.modelEdit.visible
     assert "folder or zip" in panel.ui.backendNeeds.text
     type_text(panel.ui.modelEdit, str(tmp_path / "bundle" / "configs" / "metadata.json"))
     wait_until(lambda: panel.backendPanel.model.get("sha256"), PATIENCE_S, "the model is read")

@@ -27,7 +27,7 @@ class BackendPanel:
         self.model = {}
         self._asked = ("", "")
         self._filling = False
-        self.ui.cardText.visible = False
+        self._card = ""
         self.ui.cardButton.connect("toggled(bool)", self._showCard)
         self.ui.installButton.connect("clicked(bool)", self.onInstall)
         self.ui.runBackendButton.connect("clicked(bool)", self.onRun)
@@ -83,13 +83,15 @@ class BackendPanel:
             ("deviceBox", "device" in entry["settings"]),
             ("fastBox", "fast" in entry["settings"]),
         ):
-            getattr(self.ui, name).enabled = shown
+            self._show(name, shown)
+            if hasattr(self.ui, f"{name}Label"):
+                self._show(f"{name}Label", shown)
         self._modelChanged(entry)
         reason = segmentation_backends.missing(
             self.backend, entry, parameters.ct, parameters.spect, self.path
         ) or self.model.get("problem", "")
         self.ui.backendNeeds.text = reason
-        self.ui.backendNeeds.visible = bool(reason)
+        self._show("backendNeeds", bool(reason))
         self.bar.setButton("runBackendButton", reason)
         self._describe(entry)
         self._showOrigins()
@@ -119,15 +121,21 @@ class BackendPanel:
         self.ui.installButton.enabled = not entry["available"] and bool(install.how(self.backend))
         self.ui.installButton.toolTip = install.how(self.backend) or _("There is nothing to install.")
         self.bar.setButton("cardButton", "" if self.model.get("card") else _("There is no model card."))
-        if not self.model.get("card"):
+        card = self.model.get("card", "")
+        if not card:
             self.ui.cardButton.checked = False
-        if self.ui.cardText.plainText != self.model.get("card", "") and self.ui.cardButton.checked:
-            self._showCard(True)
+        self._showCard(self.ui.cardButton.checked)
+        self._show("structuresList", bool(self.model.get("structures")))
+
+    def _show(self, name, on) -> None:
+        self.bar.show("backendSection", name, on)
 
     def _showCard(self, on) -> None:
-        self.ui.cardText.visible = bool(on)
-        if on:
-            self.ui.cardText.setMarkdown(self.model.get("card", ""))
+        card = self.model.get("card", "")
+        if on and card != self._card:
+            self._card = card
+            self.ui.cardText.setMarkdown(card)
+        self._show("cardText", bool(on))
 
     # ---------------------------------------------------------------- the model
 
@@ -182,7 +190,6 @@ class BackendPanel:
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked if not chosen or name in chosen else qt.Qt.Unchecked)
             box.addItem(item)
-        box.visible = box.count > 0
         self._filling = False
 
     def _chosen(self) -> list[str]:

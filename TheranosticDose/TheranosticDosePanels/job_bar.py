@@ -82,6 +82,10 @@ class JobBar:
         button.enabled = not reason
         button.toolTip = reason or tip
 
+    def show(self, section: str, name: str, on: bool) -> None:
+        """Show or hide a widget; one in a closed section stays hidden until the section is opened."""
+        getattr(self.ui, name).visible = on and not getattr(self.ui, section).collapsed
+
     @contextlib.contextmanager
     def errorsShown(self):
         """Show an error of the library as its sentence, not as a traceback."""

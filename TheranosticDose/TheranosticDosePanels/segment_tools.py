@@ -34,14 +34,14 @@ class ToolPanel:
             getattr(self.ui, name).enabled = name in used
         reason = self.widget.logic.missing(parameters)
         self.ui.toolNeeds.text = reason
-        self.ui.toolNeeds.visible = bool(reason)
+        self.bar.show("toolSection", "toolNeeds", bool(reason))
         self.bar.setButton("runButton", reason)
         if "seedButton" in used:
             image = parameters.ct if tool.image == "ct" else parameters.spect
             self.bar.setButton("seedButton", reason if image is None else "")
         reason = self.widget.logic.cannotPropagate(parameters.segmentation)
         self.ui.propagateNeeds.text = reason
-        self.ui.propagateNeeds.visible = bool(reason)
+        self.bar.show("propagateSection", "propagateNeeds", bool(reason))
         self.bar.setButton("propagateButton", reason)
         case = self.widget.logic.caseOf(parameters.segmentation)
         table = case.get(propagation_nodes.CHANGES) if case is not None else None
