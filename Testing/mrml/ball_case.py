@@ -24,7 +24,16 @@ def ball(shape, centre, radius, grid) -> sitk.Image:
     return image_like(inside.astype(np.float32), grid)
 
 
-def made_case(size: int, engines: tuple[str, ...]) -> tuple[Case, RunSettings]:
+def lung_and_bone(grid) -> Anatomy:
+    """Water with a slab of lung and a slab of bone through the balls."""
+    size = grid.GetSize()[0]
+    density = np.ones((size, size, size), np.float32)
+    density[:, : size // 3] = 0.26
+    density[:, size // 2 : size // 2 + 3] = 1.6
+    return Anatomy(image_like(density, grid))
+
+
+def made_case(size: int, engines: tuple[str, ...], made_anatomy=Anatomy.water) -> tuple[Case, RunSettings]:
     """A case with four balls that decay, as the steps of the panel leave it."""
     shape = (size, size, size)
     grid = sitk.Image(shape, sitk.sitkFloat32)
@@ -47,7 +56,7 @@ def made_case(size: int, engines: tuple[str, ...]) -> tuple[Case, RunSettings]:
     case, settings = Case.create(), RunSettings()
     exhaust(study_nodes.load(case, study))
     exhaust(dose_nodes.load_registered(case, registered, {a.label: "BQML" for a in acquisitions}))
-    anatomy = Anatomy.water(grid)
+    anatomy = made_anatomy(grid)
     dose_nodes.load_anatomy(case, anatomy)
     exhaust(dose_nodes.load_vois(case, tuple(vois)))
     tia = image_like(start * 1e-6 / rate, grid)

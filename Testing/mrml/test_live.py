@@ -10,8 +10,8 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not installed")
 pytestmark = pytest.mark.slicer
 
-from mrml.ball_case import TIMES_H, ball, exhaust, made_case  # noqa: E402
-from TheranosticDoseLib.dose import absorbed_dose  # noqa: E402
+from mrml.ball_case import TIMES_H, ball, exhaust, lung_and_bone, made_case  # noqa: E402
+from TheranosticDoseLib.dose import Anatomy, absorbed_dose  # noqa: E402
 from TheranosticDoseLib.geometry import array_of  # noqa: E402
 from TheranosticDoseLib.workflow import RunSettings, steps  # noqa: E402
 from TheranosticDoseSlicer import case as roles  # noqa: E402
@@ -27,9 +27,12 @@ def leave_out(case: Case, live: Live, name: str, position: int) -> None:
     case.set_record("edits", {name: edits.CurveEdit("mono", used, moved).to_dict()})
 
 
-@pytest.mark.parametrize("engine", ["led", "vsv", "vsv_density"])
-def test_an_edited_curve_gives_the_dose_of_a_new_computation(scene, engine: str) -> None:
-    case, settings = made_case(32, (engine,))
+@pytest.mark.parametrize(
+    ("engine", "anatomy"),
+    [("led", Anatomy.water), ("vsv", Anatomy.water), ("vsv_density", lung_and_bone)],
+)
+def test_an_edited_curve_gives_the_dose_of_a_new_computation(scene, engine: str, anatomy) -> None:
+    case, settings = made_case(32, (engine,), anatomy)
     live = Live(case, settings)
     exhaust(live.update())
     before = {result.name: result.dvh[engine].mean_gy for result in live.results}
