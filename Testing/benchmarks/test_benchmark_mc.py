@@ -35,3 +35,25 @@ def test_validation_without_reference_data(tmp_path, monkeypatch):
     found = monte_carlo.figures(tmp_path, quick=True)
     assert any("left out" in figure.detail for figure in found)
     assert any(figure.name.startswith("Energy balance") and figure.passed for figure in found)
+
+
+def test_page_of_the_benchmark():
+    from TheranosticDoseLib.validation.benchmark import _figures
+
+    case = {"decays": 1000, "decays_per_second": 5e5, "decays_per_processor_second": 3e5}
+    machine = {"processor": "P", "cores": 2, "numba": "0.60"}
+    result = {
+        "machine": machine,
+        "compile_seconds": 9.0,
+        "particles": {"decay": case},
+        "grids": {"32^3": case},
+        "threads": {"2": case},
+        "memory_mib": 3000.0,
+        "gpu": {"available": False, "reason": "no device"},
+        "gate": {"available": True, "decays": 10, "decays_per_second": 4e4},
+    }
+    found = {figure.name: figure for figure in _figures(result)}
+    assert found["Full decays, 2 thread(s)"].measured == 0.5
+    assert found["Peak memory of the process"].passed is False
+    assert found["CUDA device: not measured"].detail == "no device"
+    assert found["Full decays, GATE 10, same body"].measured == 0.04
