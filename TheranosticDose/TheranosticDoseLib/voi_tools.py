@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.findings import Finding
@@ -225,15 +226,19 @@ def activity_per_time_point(registered: RegisteredStudy, voi: Voi) -> tuple[tupl
     return tuple(result)
 
 
-def scanned(registered: RegisteredStudy, position: int) -> np.ndarray:
-    """Return which voxels (Z, Y, X) of the dose grid lie in the field of view of a scan."""
+def part_scanned(registered: RegisteredStudy, position: int, voi: Voi) -> float:
+    """Return the part (0 to 1) of a VOI of the reference grid that lies in the field of view of a scan."""
     import SimpleITK as sitk
 
+    weights = array_of(voi.weights)
+    box = bounding_box(weights)
     spect = registered.study.acquisitions[position].spect
     whole = sitk.Image(spect.GetSize(), sitk.sitkUInt8) + 1
     whole.CopyInformation(spect)
-    transform = registered.transforms[position]
-    return array_of(sitk.Resample(whole, registered.grid, transform, sitk.sitkNearestNeighbor, 0)) > 0
+    part = registered.grid[tuple(box[::-1])]
+    seen = sitk.Resample(whole, part, registered.transforms[position], sitk.sitkNearestNeighbor, 0)
+    inside = weights[box].astype(np.float64)
+    return float(np.sum(inside * array_of(seen)) / inside.sum())
 
 
 def voi_on_acquisition(registered: RegisteredStudy, voi: Voi, label: str) -> Voi:

@@ -65,7 +65,6 @@ def voi_results(
     from TheranosticDoseLib.nuclides import nuclide
     from TheranosticDoseLib.quantification import recovery_of_scans
     from TheranosticDoseLib.time_activity.population import prior_key
-    from TheranosticDoseLib.voi_tools import scanned
 
     administration, times = registered.study.administration, registered.study.time_h
     half_life_h = nuclide(administration.nuclide).half_life_h
@@ -75,11 +74,10 @@ def voi_results(
     if any(voi.acquisition not in ("", registered.reference) for voi in registered.study.vois):
         # What was drawn on a scan is measured there, before the scan was moved.
         as_scanned = recovery_of_scans(registered.spect, vois, settings.quantification)
-    seen = [scanned(registered, i) if one else None for i, one in enumerate(moved)]
     mass_g = anatomy.mass_g()
     results = []
     for voi in vois:
-        points, findings = _measured(registered, voi, seen)
+        points, findings = _measured(registered, voi, moved)
         own = [
             b if source == "drawn" else a
             for (_, source), a, b in zip(points, factors, as_scanned, strict=True)
@@ -115,19 +113,16 @@ def _interpolated(registered: RegisteredStudy) -> list[bool]:
 
 
 def _measured(
-    registered: RegisteredStudy, voi: Voi, seen: list[np.ndarray | None]
+    registered: RegisteredStudy, voi: Voi, moved: list[bool]
 ) -> tuple[list[tuple[float, str]], tuple[Finding, ...]]:
     """Return activity (MBq) and source per scan; NaN, with a finding, where the scan does not hold the VOI."""
-    from TheranosticDoseLib.voi_tools import activity_per_time_point
+    from TheranosticDoseLib.voi_tools import activity_per_time_point, part_scanned
 
-    weights, points, findings = array_of(voi.weights), [], []
-    measured = activity_per_time_point(registered, voi)
-    for acquisition, (activity, source), where in zip(
-        registered.study.acquisitions, measured, seen, strict=True
-    ):
-        inside = 0.0 if source == "outside" else 1.0
-        if source == "registered" and where is not None and voi.kind not in NOT_SCALED:
-            inside = float(np.sum(weights[where], dtype=np.float64) / np.sum(weights, dtype=np.float64))
+    points, findings = [], []
+    for position, (activity, source) in enumerate(activity_per_time_point(registered, voi)):
+        acquisition, inside = registered.study.acquisitions[position], 0.0 if source == "outside" else 1.0
+        if source == "registered" and moved[position] and voi.kind not in NOT_SCALED:
+            inside = part_scanned(registered, position, voi)
         if inside < LEAST_IN_VIEW:
             text = (
                 f"{voi.name}: {100 * (1 - inside):.0f} % of it lie outside the field of view of the SPECT of "
