@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.dose.cnn import EngineSettings
     from TheranosticDoseLib.nuclides import Nuclide
 
-MOST_VOXELS = 400_000_000
+MOST_VOXELS = 100_000_000
 """Grids beyond this do not fit into the memory of a usual machine, whatever the tiles."""
+SOLID_G_CM3 = 0.1
 HIGH_DOSE = 0.1
 """Doubt counts in voxels of at least this share of the largest dose."""
 
@@ -45,13 +46,16 @@ def run(
     refuse_foreign(tia, nuclide, description)
     device = _device(settings.device)
     inputs = inputs_of(tia, anatomy, nuclide, resolution_mm, part_of(progress, 0.0, 0.3))
+    box = body_box(tia, anatomy, description.factor)
     factor, relative = predict(
-        network, description, inputs.channels, flips=settings.flips, device=device,
+        network, description, inputs.channels[(slice(None), *box)], flips=settings.flips, device=device,
         memory_mb=settings.memory_mb, half=settings.half_precision, progress=part_of(progress, 0.3, 0.9),
     )  # fmt: skip
-    dose = np.where(inputs.corrected, inputs.kernel_gy * factor, inputs.kernel_gy)
-    relative = np.where(inputs.corrected, relative * description.calibration, 0.0).astype(np.float32)
-    confidence, foreign = _confidence(tia, anatomy, dose, relative, settings, description)
+    dose, spread = inputs.kernel_gy.copy(), np.zeros_like(inputs.kernel_gy)
+    here = inputs.corrected[box]
+    dose[box] *= np.where(here, factor, np.float32(1.0))
+    spread[box] = np.where(here, relative * np.float32(description.calibration), np.float32(0.0))
+    confidence, foreign = _confidence(tia, anatomy, dose, spread, settings, description)
     density = np.asarray(array_of(anatomy.density), np.float64)
     change = float(np.sum(dose * density) / np.sum(inputs.kernel_gy * density) - 1)
     record: dict[str, Any] = {
@@ -59,14 +63,14 @@ def run(
             "name": description.name,
             "version": description.version,
             "weights_sha256": description.weights_sha256,
-            "device": device,
             "half_precision": bool(settings.half_precision and device != "cpu"),
         },
+        "device": device,
         "kernel_energy_change": change,
         "confidence": confidence,
         "uncertainty_correlated": True,
     }
-    result = DoseResult(image_like(dose, tia), image_like(dose * relative, tia), record)
+    result = DoseResult(image_like(dose, tia), image_like(dose * spread, tia), record)
     findings = [_said(confidence)] if confidence["doubtful"] else []
     if confidence["doubtful"] and settings.handover != "none":
         region = foreign if settings.handover == "region" else np.ones_like(foreign)
@@ -77,6 +81,17 @@ def run(
     report(progress, 1.0, "Network dose ready")
     result.record["findings"] = [finding.to_dict() for finding in findings]
     return result
+
+
+def body_box(tia: sitk.Image, anatomy: Anatomy, factor: int) -> tuple[slice, ...]:
+    """Return the box (z, y, x) of what has mass or activity; beyond it is air, whose kernel dose is left as it is.
+
+    Its corners are multiples of ``factor``, so that the pooling falls on the same voxels whatever the box.
+    """
+    from DoseSegmentationLib.arrays import bounding_box
+
+    box = bounding_box((array_of(anatomy.density) >= SOLID_G_CM3) | (array_of(tia) > 0), margin=4)
+    return tuple(slice(part.start // factor * factor, part.stop) for part in box)
 
 
 def refuse_foreign(tia: sitk.Image, nuclide: Nuclide, description: DoseNetwork) -> None:

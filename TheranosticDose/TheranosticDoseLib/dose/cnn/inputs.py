@@ -86,14 +86,15 @@ def inputs_of(
     gy = np.float32(1e9 * SECONDS_PER_HOUR * charged_energy_kev(nuclide) * JOULE_PER_KEV)
     local = np.asarray(array_of(tia), np.float32) * gy / np.maximum(density, np.float32(0.1))
     corrected = kernel > LEAST_SHARE * kernel.max()
-    relative = relative_channels(kernel, local, photon, other, corrected)
-    sides_cm = [0.1 * s for s in tia.GetSpacing()[::-1]]
-    bone = (anatomy.tissue_array() == tissues.BONE).astype(np.float32)
-    channels = [*relative, *depths(density, sides_cm), bone]
+    count = len(CHANNELS) + (len(BLUR_CHANNELS) if resolution_mm is not None else 0)
+    channels = np.empty((count, *kernel.shape), np.float32)
+    channels[:4] = relative_channels(kernel, local, photon, other, corrected)
+    channels[4:7] = depths(density, [0.1 * s for s in tia.GetSpacing()[::-1]])
+    channels[7] = anatomy.tissue_array() == tissues.BONE
     if resolution_mm is not None:
-        ratios = [r / s for r, s in zip(resolution_mm[::-1], tia.GetSpacing()[::-1], strict=True)]
-        channels += [np.full(kernel.shape, np.log(ratio), np.float32) for ratio in ratios]
-    return Inputs(np.stack(channels), kernel, corrected)
+        for number, (r, s) in enumerate(zip(resolution_mm[::-1], tia.GetSpacing()[::-1], strict=True)):
+            channels[len(CHANNELS) + number] = np.log(r / s)
+    return Inputs(channels, kernel, corrected)
 
 
 def relative_channels(

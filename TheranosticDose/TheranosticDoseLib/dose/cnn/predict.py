@@ -82,7 +82,7 @@ def _run(network, description, channels, tile, flips, device, half, progress):
     variance = np.zeros(shape, np.float32)
     places = list(_tiles(shape, tile, description.factor))
     step = _Steps(progress, len(places) * flips)
-    network = network.to(device)
+    network = network.to(device=device, memory_format=torch.channels_last_3d)
     with torch.inference_mode():
         for inner, outer in places:
             block = torch.from_numpy(np.ascontiguousarray(channels[(slice(None), *outer)]))[None].to(device)
@@ -107,7 +107,7 @@ def _one(network, description, block, axes, half: bool) -> tuple[np.ndarray, np.
     pads = [(-n) % description.factor for n in shape]
     padded = torch.nn.functional.pad(turned, [0, pads[2], 0, pads[1], 0, pads[0]], mode="replicate")
     with torch.autocast("cuda", torch.float16, enabled=half):
-        raw = network(padded)
+        raw = network(padded.contiguous(memory_format=torch.channels_last_3d))
     raw = raw[:, :, : shape[0], : shape[1], : shape[2]].float()
     raw = raw.flip(axes) if axes else raw
     factor, relative = correction_of(raw, description.bound)
