@@ -44,10 +44,11 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     found, measured = [], []
     total = sum(len(cases) for cases in groups.values())
     for name, cases in groups.items():
-        some = [
-            _measured(case, quick, part_of(progress, (len(measured) + i) * 0.7 / total, 0.7))
-            for i, case in enumerate(cases)
-        ]
+        some = []
+        for case in cases:
+            done = len(measured) + len(some)
+            part = part_of(progress, 0.7 * done / total, 0.7 * (done + 1) / total)
+            some.append(_measured(case, quick, part))
         measured += some
         found += accuracy(name, some) if some else []
     found += calibration(measured, out)
