@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,6 +139,11 @@ def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
 
 def registered_of(case: Case) -> RegisteredStudy:
     """Return the registered study from the nodes of the scene."""
+    return study_nodes.last(registered_steps(case))
+
+
+def registered_steps(case: Case) -> Generator[str, None, RegisteredStudy]:
+    """Read the nodes of the registered study, one volume each step, and return it at the end."""
     record = case.record(REGISTERED_RECORD)
     if record is None:
         raise InputError("The time points are not registered yet; run the registration step.")
@@ -147,20 +152,23 @@ def registered_of(case: Case) -> RegisteredStudy:
     labels = [entry["label"] for entry in study_record["acquisitions"]]
     if series.GetNumberOfDataNodes() != len(labels):
         raise InputError("The registered series does not hold all time points any more; register again.")
-    spect = tuple(images.image_of(series.GetNthDataNode(i)) for i in range(len(labels)))
-    found = {}
+    spect, found = [], {}
+    for number, label in enumerate(labels):
+        spect.append(images.image_of(series.GetNthDataNode(number)))
+        yield label
     for label in labels:
         node = case.get(roles.QUANTIFIED + label) or case.require(
             roles.SPECT + label, f"The SPECT of {label!r} was deleted; load the study again."
         )
         ct = case.get(roles.CT + label)
         found[label] = (images.image_of(node), images.image_of(ct) if ct is not None else None)
+        yield label
     study = exchange.study_of(study_record, found)
     study = dataclasses.replace(study, vois=study_nodes.drawn_vois(case, set(labels)))
     ct_node = case.get(roles.REFERENCE_CT)
     chains = tuple(_transform(case, label, record["reference"]) for label in labels)
     ct = images.image_of(ct_node) if ct_node is not None else None
-    return exchange_results.registered_of(study, record, spect, ct, chains)
+    return exchange_results.registered_of(study, record, tuple(spect), ct, chains)
 
 
 def _transform(case: Case, label: str, reference: str):

@@ -39,8 +39,8 @@ def image_of(node, *, dtype=np.float32):
             f"The volume {name!r} lies under the transform {node.GetParentTransformNode().GetName()!r}; "
             "harden the transform or move the volume out of it."
         )
-    array = np.array(slicer.util.arrayFromVolume(node), dtype=dtype, copy=True)
-    image = sitk.GetImageFromArray(array)
+    # SimpleITK copies the voxels; a copy before that is made only where their type is another.
+    image = sitk.GetImageFromArray(np.asarray(slicer.util.arrayFromVolume(node), dtype=dtype))
     set_geometry(image, *geometry_of(node))
     return image
 

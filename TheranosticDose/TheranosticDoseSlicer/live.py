@@ -82,12 +82,17 @@ class Live:
 
     def registered(self) -> RegisteredStudy:
         """Return the registered study of the nodes; read again only when they changed."""
+        for _ in self._read_registered():
+            pass
+        return self._registered[1]
+
+    def _read_registered(self) -> Iterator[str]:
         stamp = self._stamp((roles.SERIES, roles.REFERENCE_CT)), self.case.node.GetParameter("registered")
         if self._registered is None or self._registered[0] != stamp:
-            self._registered = stamp, dose_nodes.registered_of(self.case)
+            registered = yield from dose_nodes.registered_steps(self.case)
+            self._registered = stamp, registered
             self._kept.clear()
             self._dose = None
-        return self._registered[1]
 
     def anatomy(self) -> Anatomy:
         """Return density and tissue; read again only when they changed."""
@@ -120,6 +125,7 @@ class Live:
     def update_curves(self, changed: list[tuple] | None = None) -> Iterator[str]:
         """Bring weights, activities and fits up to date; boxes of changed VOIs go to ``changed``."""
         changed = [] if changed is None else changed
+        yield from self._read_registered()
         registered, anatomy = self.registered(), self.anatomy()
         node = self.case.require(
             roles.SEGMENTATION, "There is no segmentation; make or choose one in the segmentation step."

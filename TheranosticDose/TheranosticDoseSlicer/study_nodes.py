@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.errors import InputError
@@ -91,7 +91,21 @@ def time_point_columns(study: Study) -> list[tables.Column]:
 
 
 def study_of(case: Case) -> Study:
-    """Return the study as the panel shows it: the volumes of the scene and the edits of the table.
+    """Return the study as the panel shows it; see :func:`study_steps`."""
+    return last(study_steps(case, planned(case)))
+
+
+def last(steps: Generator[Any, None, Any]) -> Any:
+    """Return what a generator returns at its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def planned(case: Case) -> tuple[list[tuple[dict[str, Any], float]], list[Finding]]:
+    """Return the records of the time points in use with their calibration, edited by the table, and findings.
 
     Raises
     ------
@@ -101,23 +115,40 @@ def study_of(case: Case) -> Study:
     record = case.record(STUDY_RECORD)
     if record is None:
         raise InputError("No study is loaded; choose a folder, volumes of the scene, or the virtual patient.")
-    record = dict(record, vois=[])
     table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
     rows = {row[LABEL]: row for row in tables.rows_of(table)}
-    found: dict[str, Any] = {}
     entries, findings = [], []
     for entry in record["acquisitions"]:
         row = rows.get(entry["label"])
         if row is None or not is_true(row[USE]):
             findings.append(_left_out(entry))
             continue
-        found[entry["label"]] = _images(case, entry, float(row[SCALE]))
+        _spect_node(case, entry, float(row[SCALE]))
         changed, said = _edited(entry, row)
-        entries.append(changed)
+        entries.append((changed, float(row[SCALE])))
         findings += said
     if not entries:
         raise InputError("All time points are left out; use at least one in the table of time points.")
-    study = exchange.study_of(dict(record, acquisitions=entries), found)
+    return entries, findings
+
+
+def study_steps(
+    case: Case, plan: tuple[list[tuple[dict[str, Any], float]], list[Finding]]
+) -> Generator[str, None, Study]:
+    """Read the volumes of a plan, one time point each step, and return the study at the end."""
+    entries, findings = plan
+    found: dict[str, Any] = {}
+    for entry, scale in entries:
+        spect = images.image_of(_spect_node(case, entry, scale))
+        yield entry["label"]
+        ct = case.get(roles.CT + entry["label"])
+        found[entry["label"]] = (
+            spect if scale == 1.0 else spect * scale,
+            images.image_of(ct) if ct is not None else None,
+        )
+        yield entry["label"]
+    record = dict(case.record(STUDY_RECORD), vois=[], acquisitions=[entry for entry, _ in entries])
+    study = exchange.study_of(record, found)
     study = dataclasses.replace(
         study, acquisitions=tuple(sorted(study.acquisitions, key=lambda acquisition: acquisition.time_h))
     )
@@ -132,7 +163,7 @@ def drawn_vois(case: Case, labels: set[str]) -> tuple[Any, ...]:
     return tuple(voi for voi in vois if voi.acquisition in labels | {""})
 
 
-def _images(case: Case, entry: dict[str, Any], scale: float):
+def _spect_node(case: Case, entry: dict[str, Any], scale: float):
     label = entry["label"]
     node = case.require(
         roles.SPECT + label,
@@ -142,9 +173,7 @@ def _images(case: Case, entry: dict[str, Any], scale: float):
         raise InputError(
             f"The calibration of the time point {label!r} is {scale:g}; a positive factor is needed."
         )
-    spect = images.image_of(node)
-    ct = case.get(roles.CT + label)
-    return (spect if scale == 1.0 else spect * scale), (images.image_of(ct) if ct is not None else None)
+    return node
 
 
 def _edited(entry: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], list[Finding]]:

@@ -73,10 +73,11 @@ def _link(file: Path, target: Path) -> None:
 
 def register(case: Case, settings: RunSettings) -> Task:
     """Quantify and register the time points of the case."""
-    study = study_nodes.study_of(case)
-    units = {acquisition.label: acquisition.unit for acquisition in study.acquisitions}
+    plan = study_nodes.planned(case)
+    units = {entry["label"]: entry["unit"] for entry, _ in plan[0]}
 
     def prepare(folder: Path) -> Iterator[str]:
+        study = yield from study_nodes.study_steps(case, plan)
         yield from exchange.write_study(study, folder)
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
