@@ -82,7 +82,7 @@ def test_every_backend_of_the_library_is_listed_with_what_it_needs(panel) -> Non
     assert {kind.value for kind in kinds} == set(MODULES)
     for index, (kind, listed) in enumerate((kind, backends()[kind.value]) for kind in kinds):
         text = panel.ui.backendBox.itemText(index)
-        assert text.endswith("(not installed)") != listed["available"], text
+        assert text.endswith("(not available)") != listed["available"], text
         panel._parameterNode.backend = kind
         panel.refresh()
         assert listed["description"] in panel.ui.backendLabel.text
@@ -180,6 +180,17 @@ def test_only_the_ticked_structures_are_made(loaded, click, type_text, wait_unti
     run(panel, click, wait_until)
     node = panel._parameterNode.segmentation
     assert [segment.name for segment in segments.read_segments(node)[0]] == ["Bone"]
+
+
+def test_backends_from_the_console(loaded) -> None:
+    from TheranosticDoseSlicer import segments
+
+    logic, node = loaded.logic, loaded._parameterNode
+    assert logic.backends()["classical"]["available"]
+    segmentation = logic.newSegmentation(node.ct)
+    logic.segmentWith("classical", segmentation, node.ct, node.spect, ["Bone"])
+    [segment] = segments.read_segments(segmentation)[0]
+    assert int(sitk.GetArrayFromImage(segment.mask).sum()) == 8 * 10 * 6
 
 
 def test_a_structure_that_is_not_offered_is_one_sentence(loaded, click, type_text, wait_until, user) -> None:

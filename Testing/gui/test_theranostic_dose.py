@@ -172,6 +172,15 @@ def test_parameters_mirror_the_settings_of_the_library(slicer_app, module_widget
                 type(holder).from_dict({field: choice.value, **extra})
 
 
+def test_the_choices_of_the_panel_are_all_of_the_library() -> None:
+    from TheranosticDoseLib.time_activity import settings
+    from TheranosticDoseSlicer import choices
+
+    assert {method.value for method in choices.FitMethod} == set(settings.METHODS)
+    models = {"auto", "average", *settings.MODELS, *settings.TRAPEZOIDS}
+    assert {model.value for model in choices.FitModel} == models
+
+
 def test_every_engine_of_the_library_is_listed_with_the_reason_where_it_cannot_run(way, monkeypatch) -> None:
     from TheranosticDoseSlicer import engine_table
     from TheranosticDoseSlicer.parameters import chosen_engines
@@ -185,7 +194,7 @@ def test_every_engine_of_the_library_is_listed_with_the_reason_where_it_cannot_r
     for engine, entry in {**listed, "tomorrow": new}.items():
         box = panel.boxes[engine]
         assert box.toolTip == (entry["reason"] or entry["description"])
-        assert ("not installed" in box.text) != entry["available"], engine
+        assert ("not available" in box.text) != entry["available"], engine
     assert not panel.boxes["tomorrow"].enabled
     assert chosen_engines(way.widget._parameterNode) == ["vsv_density"]
     for engine in ("led", "mc"):

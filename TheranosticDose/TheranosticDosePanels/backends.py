@@ -100,7 +100,7 @@ class BackendPanel:
         box = self.ui.backendBox
         for index, kind in enumerate(type(self.parameters.backend)):
             available = self.listed[kind.value]["available"]
-            text = kind.label() if available else _("{name} (not installed)").format(name=kind.label())
+            text = kind.label() if available else _("{name} (not available)").format(name=kind.label())
             if box.itemText(index) != text:
                 box.setItemText(index, text)
 

@@ -66,7 +66,7 @@ class DosePanel(StepPanel):
         for engine, entry in self._available.items():
             box = self.boxes.get(engine) or self._box(engine)
             estimate = engine_table.estimate(self.controller.case, engine, parameters.mcHistories)
-            note = estimate if entry["available"] else _("not installed")
+            note = estimate if entry["available"] else _("not available")
             box.text = engine_table.title(engine) + (f" ({note})" if note else "")
             # One that is chosen in a scene from another computer must be possible to leave out.
             usable = entry["available"] or bool(install.requirements_of(engine))
