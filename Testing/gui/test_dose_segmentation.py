@@ -122,6 +122,15 @@ def test_width_and_palettes(panel, screenshot) -> None:
         assert with_caption(screenshot(panel.parent, "segmentation-module", dark=dark)).is_file()
 
 
+def test_the_test_inside_slicer_passes_here(panel) -> None:
+    from TheranosticDoseSlicer import in_slicer_test
+
+    def almost_equal(found: float, expected: float) -> None:
+        assert found == pytest.approx(expected)
+
+    in_slicer_test.hot_ball(panel.logic, almost_equal)
+
+
 def test_generic_checks_of_slicer(panel) -> None:
     from gui.generic import check_module
 

@@ -42,12 +42,12 @@ def propagate(case: Case, segmentation, *, redraw: bool = False) -> Task:
     if case.record(dose_nodes.REGISTERED_RECORD) is None:
         raise InputError("Register the time points first, in the module Theranostic Dose.")
     segments.require_segments(segmentation)
-    registered = dose_nodes.registered_of(case)
     entries: list[dict[str, Any]] = []
     times: list[dict[str, Any]] = []
     request = {"step": "propagate", "segments": entries, "times": times, "redraw": redraw}
 
     def prepare(folder: Path) -> Iterator[str]:
+        registered = yield from dose_nodes.registered_steps(case)
         yield exchange.write_image(registered.grid, folder, "grid")
         yield from segmentation_backends.write_segments(segmentation, folder, entries)
         for acquisition, transform in zip(registered.study.acquisitions, registered.transforms, strict=True):

@@ -94,7 +94,6 @@ def run(
     radius_mm: float = 30.0,
 ) -> Task:
     """Return the task that makes a segment of a volume node."""
-    image = images.image_of(volume)
     request: dict[str, Any] = {
         "step": "segment",
         "tool": tool.value,
@@ -106,7 +105,7 @@ def run(
     }
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield exchange.write_image(image, folder, "image")
+        yield exchange.write_image(images.image_of(volume), folder, "image")
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         # Who runs a tool by name wants this segment made now, also where there was one.
