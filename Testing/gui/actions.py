@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
@@ -200,6 +201,11 @@ def screenshot(widget, folder: Path, name: str, dark: bool = False, width: int =
 # --------------------------------------------------------------------------- watchdog
 
 
+def overloaded() -> bool:
+    """Whether more programs want to run than there are processors for."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
+
+
 class Watchdog:
     """Remember the stretches during which the event loop stood still.
 
@@ -227,7 +233,9 @@ class Watchdog:
 
     def check(self) -> None:
         """Raise AssertionError where a stretch was too long."""
-        slow = [item for item in self.passes if item.cpu_s > self.limit or item.wall_s > self.waiting_limit]
+        # On a machine with more work than processors everything waits: the clock on the wall says nothing there.
+        waiting_limit = float("inf") if overloaded() else self.waiting_limit
+        slow = [item for item in self.passes if item.cpu_s > self.limit or item.wall_s > waiting_limit]
         assert not slow, "the event loop stood still: " + "; ".join(
             f"{item.what} {item.cpu_s:.2f} s ({item.wall_s:.2f} s on the clock)" for item in slow
         )

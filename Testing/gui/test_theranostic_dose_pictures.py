@@ -249,7 +249,9 @@ def test_pictures_of_the_whole_way(
     way.settle("undo")
     assert "Kidney_L" not in ui.kineticsNeeds.text
     only(way, "dose")
-    click(way.widget.controller.panels[4].boxes["led"])
+    led = way.widget.controller.panels[4].boxes["led"]
+    wait_until(lambda: led.visible, PATIENCE_S, "engines")
+    click(led)
     click(ui.computeButton)
     way.settle("dose")
     picture("dose")
