@@ -114,15 +114,21 @@ def test_blur_channels_turn_with_their_axis():
     assert turned[names.index("depth_y")][0, 0, 0] == names.index("depth_z")
 
 
-def test_the_expected_noise_is_that_of_the_particles():
-    """Electrons and photons with a known variance per energy are told apart."""
+def test_the_expected_noise_goes_with_the_energy():
     rng = np.random.default_rng(1)
-    kernel, share = rng.uniform(0.1, 1.0, (20, 20, 20)), rng.uniform(0.0, 1.0, (20, 20, 20))
-    density = rng.choice([0.3, 1.0, 1.5], kernel.shape)
+    kernel, density = rng.uniform(0.1, 1.0, (20, 20, 20)), rng.choice([0.3, 1.0, 1.5], (20, 20, 20))
     energy = kernel * density
-    variance = energy * (1e-3 * (1 - share) + 5e-3 * share)
-    found = data.expected_noise2(kernel, share, np.sqrt(variance) / density, density)
-    np.testing.assert_allclose(found, variance / energy**2, rtol=1e-3)
+    noise = np.sqrt(2e-3 * energy) / density
+    found = data.expected_noise2(kernel, kernel, noise, density)
+    np.testing.assert_allclose(found, 2e-3 / energy, rtol=1e-6)
+
+
+def test_corrections_below_what_was_resolved_are_not_applied():
+    from TheranosticDoseLib.dose.cnn.predict import shrunk
+
+    np.testing.assert_allclose(
+        shrunk(np.array([-0.3, -0.005, 0.0, 0.01, 0.5]), 0.01), [-0.29, 0, 0, 0, 0.49], atol=1e-7
+    )
 
 
 def test_the_loss_is_least_at_the_mean_of_noisy_truth():

@@ -37,6 +37,9 @@ class DoseNetwork:
         Width at full resolution, then of each level of the U-Net (its first has half the resolution).
     bound : float
         Largest factor on the kernel dose, either way.
+    dead_zone : float
+        Logarithmic corrections are drawn towards zero by this much: what is smaller than the training
+        could resolve is not applied.
     calibration : float
         Factor on the predicted uncertainty, from held-out cases.
     domain : dict
@@ -55,6 +58,7 @@ class DoseNetwork:
     channels: tuple[str, ...]
     features: tuple[int, ...] = (8, 16, 32)
     bound: float = 10.0
+    dead_zone: float = 0.01
     calibration: float = 1.0
     domain: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     weights_sha256: str = ""

@@ -96,7 +96,13 @@ def _run(network, description, channels, tile, flips, device, half, progress):
                 logarithm[(number, *inner)] = np.log(factor[keep])
                 variance[inner] += relative[keep] ** 2 / flips
     spread = logarithm.var(0, ddof=1) if flips > 1 else 0.0
-    return np.exp(logarithm.mean(0)), np.sqrt(variance + spread).astype(np.float32)
+    factor = np.exp(shrunk(logarithm.mean(0), description.dead_zone))
+    return factor, np.sqrt(variance + spread).astype(np.float32)
+
+
+def shrunk(logarithm: np.ndarray, dead_zone: float) -> np.ndarray:
+    """Return logarithms drawn towards zero by ``dead_zone``; those that are smaller become zero."""
+    return np.sign(logarithm) * np.maximum(np.abs(logarithm) - np.float32(dead_zone), np.float32(0.0))
 
 
 def _one(network, description, block, axes, half: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -41,7 +41,7 @@ def measured(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in REGIONS}
     for sample in samples:
         factor, relative = predict(network, description, sample.channels, flips=flips, half=False)
-        noise2 = sample.noise2 / np.maximum(factor, 1e-2)
+        noise2 = sample.measured2 / np.maximum(factor, 1e-2) ** 2
         for name, (share, border) in REGIONS.items():
             here = sample.counts & (sample.share >= share) & (noise2 < NOISY**2)
             here &= sample.border if border else True

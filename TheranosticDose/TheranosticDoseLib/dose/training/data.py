@@ -31,7 +31,9 @@ class Sample:
     ratio : ndarray of float32
         True dose over kernel dose.
     noise2 : ndarray of float32
-        Expected relative variance of the true dose where the kernel is right.
+        Expected relative variance of the true dose where the kernel is right: the weights of the loss.
+    measured2 : ndarray of float32
+        Measured variance of ``ratio``, right in the mean over many voxels.
     counts : ndarray of bool
         Voxels that are learned.
     share : ndarray of float32
@@ -48,6 +50,7 @@ class Sample:
     channels: np.ndarray
     ratio: np.ndarray
     noise2: np.ndarray
+    measured2: np.ndarray
     counts: np.ndarray
     share: np.ndarray
     border: np.ndarray
@@ -65,7 +68,7 @@ def read_sample(path: Path, deblur: bool = False) -> Sample:
     """
     from TheranosticDoseLib.dose import Anatomy
     from TheranosticDoseLib.dose.cnn.domain import features_of
-    from TheranosticDoseLib.dose.cnn.inputs import CHANNELS, inputs_of
+    from TheranosticDoseLib.dose.cnn.inputs import inputs_of
     from TheranosticDoseLib.nuclides import nuclide
 
     try:
@@ -83,8 +86,7 @@ def read_sample(path: Path, deblur: bool = False) -> Sample:
     inner[(slice(EDGE, -EDGE),) * 3] = True
     counts, border = inputs.corrected & inner, border_of(anatomy.tissue_array())
     ratio = np.where(inputs.corrected, dose / kernel, 1.0).astype(np.float32)
-    photon_share = np.exp(3.0 * inputs.channels[CHANNELS.index("photon")])
-    noise2 = expected_noise2(kernel, photon_share, np.where(inputs.corrected, noise, 0.0), density)
+    noise2 = expected_noise2(kernel, dose, noise, density)
     share = inputs.kernel_gy / inputs.kernel_gy.max()
     if deblur:  # what the blur leaves of the faint is noise
         counts &= share > FAINT
@@ -94,6 +96,7 @@ def read_sample(path: Path, deblur: bool = False) -> Sample:
         inputs.channels,
         ratio,
         noise2.astype(np.float32),
+        np.where(inputs.corrected, noise / kernel, 1.0).astype(np.float32) ** 2,
         counts,
         share,
         border,
@@ -110,23 +113,15 @@ def border_of(tissue: np.ndarray) -> np.ndarray:
 
 
 def expected_noise2(
-    kernel: np.ndarray, photon_share: np.ndarray, noise: np.ndarray, density: np.ndarray
+    kernel: np.ndarray, dose: np.ndarray, noise: np.ndarray, density: np.ndarray
 ) -> np.ndarray:
     """Return the relative variance that the Monte Carlo has where the dose is that of the kernel.
 
-    The variance of the energy in a voxel is proportional to the energies of electrons and of photons, with
-    one factor each, fitted to the case.  The measured variance of a single voxel goes with its dose: weights
-    from it would bias the mean.
+    The variance of the energy in a voxel is proportional to the energy; one factor per case, from the sums.
+    The measured variance of a single voxel goes with its dose: weights from it would bias the mean.
     """
-    from scipy.optimize import nnls
-
-    energy = kernel.astype(np.float64) * density
-    parts = np.stack([energy * (1 - photon_share), energy * photon_share])
-    scale = np.maximum(energy, 1e-30)
-    # Relative to the expected variance, so that bright voxels do not decide alone.
-    rows, wanted = (parts / scale).reshape(2, -1).T, ((noise * density) ** 2 / scale).ravel()
-    factors, _ = nnls(rows.T @ rows, rows.T @ wanted)
-    return (factors @ parts.reshape(2, -1)).reshape(kernel.shape) / scale**2
+    per_energy = np.sum((noise * density) ** 2) / max(float(np.sum(dose * density)), 1e-30)
+    return per_energy / np.maximum(kernel * density, 1e-30)
 
 
 def read_samples(folder: Path, deblur: bool = False) -> list[Sample]:

@@ -269,8 +269,8 @@ def net_errors(network, description, held_out: Sequence[Sample], device: str) ->
     for sample in held_out:
         factor, _ = predict(network.eval(), description, sample.channels, flips=1, device=device, half=False)
         here = sample.counts
-        noise2 = sample.noise2[here] / factor[here]
-        weight = 1 / (noise2 + FLOOR[description.name] ** 2)
+        noise2 = sample.measured2[here] / factor[here] ** 2
+        weight = 1 / (sample.noise2[here] + FLOOR[description.name] ** 2)
         for number, guess in enumerate((factor[here], 1.0)):
             error2 = ((sample.ratio[here] - guess) / factor[here]) ** 2 - noise2
             sums[number] += float(np.sum(weight * error2))
