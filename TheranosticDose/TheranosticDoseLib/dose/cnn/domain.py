@@ -56,7 +56,7 @@ def score(features: dict[str, float], description: DoseNetwork) -> dict[str, Any
     numbers = {}
     for key, value in features.items():
         low, high = description.domain.get(key, (-np.inf, np.inf))
-        half = max((high - low) * (0.5 + TOLERANCE), 1e-6)
+        half = max((high - low) * (0.5 + TOLERANCE), TOLERANCE * abs(high))
         distance = abs(value - 0.5 * (low + high)) / half if np.isfinite(half) else 0.0
         numbers[key] = {"value": value, "low": low, "high": high, "score": float(distance)}
     # A number below its range of contrast or density is a simpler case, not a stranger one.

@@ -183,6 +183,7 @@ def save(folder: str | Path, description: DoseNetwork, network: Any, card: str) 
     part = folder / f".part-{WEIGHTS}"
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(state, str(part))
+    part.chmod(0o644)  # it comes readable for its owner only
     description = dataclasses.replace(description, weights_sha256=sha256(part))
     # The description goes last: a folder with an old one refuses the new weights instead of trusting them.
     os.replace(part, folder / WEIGHTS)

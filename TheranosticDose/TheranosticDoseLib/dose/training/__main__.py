@@ -63,6 +63,7 @@ def train_network(
     import monai
     import torch
 
+    from TheranosticDoseLib import tissues
     from TheranosticDoseLib.dose.cnn.domain import ranges_of
     from TheranosticDoseLib.dose.cnn.network import save
     from TheranosticDoseLib.dose.training import card, data, loop
@@ -78,8 +79,13 @@ def train_network(
         "monai": monai.__version__,
     }
     domain = ranges_of([sample.features for sample in learned])
-    low, high = description.spacing_mm
-    domain |= {"spacing_min": (low, high), "spacing_max": (low, high)}
+    # Up to the densest bone nothing is foreign, beyond it is metal, whatever the samples happened to hold.
+    bone = tissues.tissues()[tissues.BONE].density_g_cm3
+    domain["density_max"] = (domain["density_max"][0], 1.1 * bone)
+    if deblur:  # one camera's voxels, not a range of them
+        low, high = domain["spacing_min"][0] * 0.95, domain["spacing_max"][1] * 1.05
+        description = dataclasses.replace(description, spacing_mm=(low, high))
+    domain |= {"spacing_min": description.spacing_mm, "spacing_max": description.spacing_mm}
     description = card.finished(dataclasses.replace(description, domain=domain), network, test, record)
     kinds = collections.Counter(sample.name.rsplit("_", 1)[0] for sample in learned)
     return save(out, description, network, card.model_card(description, kinds, SOURCE))
