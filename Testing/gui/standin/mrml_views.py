@@ -136,7 +136,12 @@ def _draw_series(axes, series):
     x = range(len(y)) if x is None else x
     line = series.GetLineStyle() != series.LineStyleNone and series.GetPlotType() != series.PlotTypeBar
     marker = series.GetMarkerStyle() != series.MarkerStyleNone
-    axes.plot(x, y, "-" if line else " ", marker="o" if marker else None, color=series.GetColor(),
+    dashed = series.GetLineStyle() in (
+        series.LineStyleDash,
+        series.LineStyleDashDot,
+        series.LineStyleDashDotDot,
+    )
+    axes.plot(x, y, ("--" if dashed else "-") if line else " ", marker="o" if marker else None, color=series.GetColor(),
               label=series.GetName(), markersize=4)  # fmt: skip
 
 
