@@ -11,6 +11,7 @@ import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.inputs import AIR_HU, Inputs, body_of, region_of, resampled, working_grid
+from DoseSegmentationLib.lesion_split import split_touching
 from DoseSegmentationLib.networks import (
     CARD,
     NetworkDescription,
@@ -134,11 +135,14 @@ class NetworkBackend:
         found = predict(
             network, channels, description.patch,
             swapped=description.swapped() if ensemble and description.mirrored else None,
-            offset=None if prior is None else _offset(prior, prior_weight, description, grid),
+            offset=_offset(prior, prior_weight, description, grid),
             device=device, factor=description.factor, progress=part_of(progress, 0.1, 0.9),
         )  # fmt: skip
         report(progress, 0.92, "Structures")
-        result = segments_of(found, description, grid, inputs.reference, names, self.NAME, smallest_ml)
+        uptake = channels[description.channels.index("spect")] if "spect" in description.channels else None
+        result = segments_of(
+            found, description, grid, inputs.reference, names, self.NAME, smallest_ml, uptake
+        )
         return dataclasses.replace(result, notes=notes + found.notes)
 
 
@@ -169,18 +173,24 @@ def network_input(
 
 
 def _offset(
-    prior: sitk.Image, weight: float, description: NetworkDescription, grid: sitk.Image
-) -> np.ndarray:
-    """Return what the prior adds to the logarithm of each class."""
+    prior: sitk.Image | None, weight: float, description: NetworkDescription, grid: sitk.Image
+) -> np.ndarray | None:
+    """Return what the network's own log-odds and the prior add to the logarithm of each class."""
     import SimpleITK as sitk
 
+    if prior is None and not description.log_odds:
+        return None
+    offset = np.zeros((description.classes, *grid.GetSize()[::-1]), np.float32)
+    for channel, added in description.log_odds.items():
+        offset[int(channel)] = added
+    if prior is None:
+        return offset
     values = sitk.GetArrayFromImage(resampled(sitk.Cast(prior, sitk.sitkFloat32), grid, 0.5))
     if not np.isfinite(values).all() or values.min() < -0.01 or values.max() > 1.01:
         raise SegmentationError("The prior is a probability: its values must lie between 0 and 1.")
-    offset = np.zeros((description.classes, *values.shape), np.float32)
     for channel, name in description.labels.items():
         if name == "Lesion":
-            offset[int(channel)] = weight * (2.0 * np.clip(values, 0.0, 1.0) - 1.0)
+            offset[int(channel)] += weight * (2.0 * np.clip(values, 0.0, 1.0) - 1.0)
     return offset
 
 
@@ -192,11 +202,13 @@ def segments_of(
     names: Sequence[str],
     backend: str,
     smallest_ml: float,
+    uptake: np.ndarray | None = None,
 ) -> Segmentation:
     """Return the structures of a prediction on the grid of the reference image.
 
     An organ is the largest component of its class (bone and body: all components); each component of
-    the class Lesion is a lesion of its own.
+    the class Lesion is a lesion of its own, or several where ``uptake`` (the network's SPECT channel)
+    has a valley in it.
     """
     from scipy import ndimage
 
@@ -207,7 +219,13 @@ def segments_of(
     for channel, name in sorted(description.labels.items(), key=lambda item: int(item[0])):
         if name not in names:
             continue
-        parts, number = ndimage.label(found.labels == int(channel), np.ones((3, 3, 3)))
+        mask = found.labels == int(channel)
+        if name == "Lesion" and uptake is not None:
+            # The channel is compressed by a logarithm; a valley is one of the uptake itself.
+            parts = split_touching(mask, np.expm1(2.0 * uptake))
+            number = int(parts.max())
+        else:
+            parts, number = ndimage.label(mask, np.ones((3, 3, 3)))
         sizes = np.bincount(parts.ravel(), minlength=number + 1)[1:]
         order = np.argsort(-sizes) + 1
         if name == "Lesion":

@@ -42,6 +42,8 @@ class NetworkDescription:
         Trained with left-right flips: the ensemble flips, and swaps the names of the sides.
     ct_optional : bool
         Trained with and without CT: air everywhere stands for a CT that is not there.
+    log_odds : dict
+        Output channel to what is added to its log-probability, so that volumes come out right.
     statistics : dict
         Mean and standard deviation of each number of ``quality.statistics_of`` over the training.
     weights_sha256, licence : str
@@ -60,6 +62,7 @@ class NetworkDescription:
     residual_units: int = 0
     mirrored: bool = True
     ct_optional: bool = False
+    log_odds: dict[str, float] = dataclasses.field(default_factory=dict)
     statistics: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     weights_sha256: str = ""
     licence: str = "Apache-2.0"

@@ -51,6 +51,9 @@ class TrainingSettings:
         Of the CPU; 0 leaves them as they are.
     version : str
         Of the network.
+    lesion_log_odds : float
+        Added to the log-probability of the class Lesion wherever the network is used: chosen so that
+        the median volume of lesions of other patients is right.
     """
 
     task: str = "organs"
@@ -66,6 +69,7 @@ class TrainingSettings:
     device: str = "auto"
     threads: int = 0
     version: str = "1"
+    lesion_log_odds: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -85,7 +89,7 @@ class TrainingSettings:
 
     def same_training(self) -> dict[str, Any]:
         """Return what must not change when a training is taken up again."""
-        free = ("device", "threads", "validate_every", "save_every", "version")
+        free = ("device", "threads", "validate_every", "save_every", "version", "lesion_log_odds")
         return json.loads(json.dumps({k: v for k, v in dataclasses.asdict(self).items() if k not in free}))
 
 
@@ -317,7 +321,14 @@ def _description(settings: TrainingSettings, data: Samples) -> NetworkDescriptio
         features=tuple(settings.features),
         residual_units=settings.residual_units,
         ct_optional=settings.task == "lesions",
+        log_odds=_log_odds(settings, data),
     )
+
+
+def _log_odds(settings: TrainingSettings, data: Samples) -> dict[str, float]:
+    if not settings.lesion_log_odds:
+        return {}
+    return {channel: settings.lesion_log_odds for channel, name in data.labels.items() if name == "Lesion"}
 
 
 def _record(settings: TrainingSettings, data: Samples, state: _State) -> dict[str, Any]:

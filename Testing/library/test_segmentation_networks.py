@@ -452,3 +452,17 @@ def test_a_network_trained_without_ct_too_takes_a_spect_alone(tmp_path):
     assert not any("differ from those" in note for note in notes)
     with pytest.raises(SegmentationError, match="needs a CT"):
         backend_network.network_input(inputs, dataclasses.replace(made, ct_optional=False))
+
+
+def test_log_odds_of_a_network_shift_its_class_everywhere():
+    image = sitk.Image(6, 5, 4, sitk.sitkUInt8)
+    made = description(
+        task="lesions", labels={"1": "Lesion", "2": "Physiological uptake"}, log_odds={"1": 0.7}
+    )
+    offset = backend_network._offset(None, 2.0, made, image)
+    assert offset.shape == (3, 4, 5, 6)
+    assert np.all(offset[1] == np.float32(0.7))
+    assert not offset[[0, 2]].any()
+    sure = sitk.Cast(image + 1, sitk.sitkFloat32)
+    assert np.allclose(backend_network._offset(sure, 2.0, made, image)[1], 2.7)
+    assert backend_network._offset(None, 2.0, dataclasses.replace(made, log_odds={}), image) is None

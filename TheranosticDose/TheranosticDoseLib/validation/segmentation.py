@@ -17,8 +17,8 @@ from TheranosticDoseLib.validation.segmentation_networks import TRUTH, data_fold
 if TYPE_CHECKING:
     from TheranosticDoseLib.phantom import VirtualPatient
 
-FIRST_HELD_OUT = 100000
-"""Seeds from here on are never trained on."""
+FIRST_HELD_OUT = 200000
+"""Seeds from here on are never trained on, nor used to choose anything (those from 100000 on are)."""
 _METHODS = ("adaptive_threshold", "watershed", "fuzzy_c_means", "region_growing")
 
 
