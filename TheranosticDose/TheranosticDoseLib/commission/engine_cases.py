@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from TheranosticDoseLib.dose.engines import AIR_LIMIT_G_CM3
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.geometry import array_of, image_like
 from TheranosticDoseLib.progress import Progress, part_of
@@ -61,6 +62,7 @@ class Measured:
     ----------
     case : Case
     results : dict of str to DoseResult
+        Doses without those of gas.
     comparison : Comparison
         Against the Monte Carlo, gamma 2 %/2 mm.
     voxels : dict
@@ -115,6 +117,8 @@ def measure(
         case.tia, case.anatomy, REFERENCE, case.nuclide, part_of(progress, 0.2, 0.9),
         histories=histories, seed=seed, target_relative_uncertainty=noise, regions=(region,),
     )  # fmt: skip
+    solid = array_of(case.anatomy.density) >= AIR_LIMIT_G_CM3
+    results = {name: in_tissue(result, solid) for name, result in results.items()}
     settings = ComparisonSettings(
         reference=REFERENCE, gamma_dose_percent=2.0, gamma_distance_mm=2.0, gamma_points=gamma_points
     )
@@ -125,6 +129,15 @@ def measure(
         for name in engines
     }
     return Measured(case, results, comparison, voxels)
+
+
+def in_tissue(result: DoseResult, solid: np.ndarray) -> DoseResult:
+    """Return a dose without that of gas, where next to no mass makes any energy a large and useless number."""
+    dose = image_like(np.where(solid, array_of(result.dose), 0), result.dose)
+    if result.uncertainty is None:
+        return dataclasses.replace(result, dose=dose)
+    spread = image_like(np.where(solid, array_of(result.uncertainty), 0), result.dose)
+    return dataclasses.replace(result, dose=dose, uncertainty=spread)
 
 
 def voxel_errors(dose: np.ndarray, exact: DoseResult, tissue: np.ndarray) -> dict[str, dict[str, float]]:
