@@ -178,11 +178,11 @@ def _border(group: str, words: str, region: str, measured: list[Measured], refer
         f"cnn {100 * pooled['cnn']:.2f} %, vsv_density {100 * pooled['vsv_density']:.2f} % (root mean square, noise "
         f"of mc, {100 * noise:.2f} %, taken off), {sum(weights)} voxels"
     )
-    name = f"{group}, tissue borders {words} of the maximum: error of cnn over that of vsv_density"
+    name = f"{group}, tissue borders {words} of the maximum: error of cnn"
     if pooled["vsv_density"] < 0.3 * noise:
-        return [
-            reported(name, 0.0, "", reference=reference, detail=f"{detail}: the kernel is within the noise")
-        ]
+        detail += ": the kernel is within the noise, there is nothing to halve"
+        return [reported(name, 100 * pooled["cnn"], "%", reference=reference, detail=detail)]
+    name += " over that of vsv_density"
     return [at_most(name, pooled["cnn"] / pooled["vsv_density"], 0.5, "", reference=reference, detail=detail)]
 
 
