@@ -34,7 +34,7 @@ class EngineSettings(Settings):
     Attributes
     ----------
     flips : int
-        Mirror images that are averaged; their scatter adds to the uncertainty.
+        Mirror images that are averaged (each takes as long as the first); their scatter adds to the uncertainty.
     device : str
         ``auto`` (a CUDA device if there is one), ``cpu`` or ``cuda``.
     half_precision : bool
@@ -53,7 +53,7 @@ class EngineSettings(Settings):
         Folder of another network; empty: the one that is shipped.
     """
 
-    flips: int = 2
+    flips: int = 1
     device: str = "auto"
     half_precision: bool = True
     memory_mb: float = 3000.0

@@ -23,7 +23,7 @@ def predict(
     description: DoseNetwork,
     channels: np.ndarray,
     *,
-    flips: int = 2,
+    flips: int = 1,
     device: str = "cpu",
     memory_mb: float = 3000.0,
     half: bool = True,

@@ -27,7 +27,7 @@ NOISY = 0.1
 
 
 def measured(
-    network: Any, description: DoseNetwork, samples: Sequence[Sample], flips: int = 2
+    network: Any, description: DoseNetwork, samples: Sequence[Sample], flips: int = 1
 ) -> dict[str, Any]:
     """Return the errors of network and kernel over held-out samples, and the calibration.
 
