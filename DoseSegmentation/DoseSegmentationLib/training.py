@@ -20,10 +20,17 @@ from typing import Any
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.networks import NetworkDescription, build, save, tile_factor
+from DoseSegmentationLib.networks import (
+    WEIGHTS,
+    NetworkDescription,
+    build,
+    read_description,
+    save,
+    tile_factor,
+)
 from DoseSegmentationLib.segmentation import Progress, SegmentationCancelled, report
 from DoseSegmentationLib.training_data import Samples, batch, input_statistics, whole
-from DoseSegmentationLib.weights import load_checkpoint, packages_missing
+from DoseSegmentationLib.weights import fill, load_checkpoint, load_weights, packages_missing
 
 CHANNELS = {"organs": ("ct_wide", "ct_soft"), "lesions": ("spect", "ct_wide", "ct_soft")}
 
@@ -51,6 +58,9 @@ class TrainingSettings:
         Of the CPU; 0 leaves them as they are.
     version : str
         Of the network.
+    initial : str
+        Folder of a trained network of the same shape to start from (more training, or a site's own data);
+        empty: random weights.
     lesion_log_odds : float
         Added to the log-probability of the class Lesion wherever the network is used: chosen so that
         the median volume of lesions of other patients is right.
@@ -69,6 +79,7 @@ class TrainingSettings:
     device: str = "auto"
     threads: int = 0
     version: str = "1"
+    initial: str = ""
     lesion_log_odds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -89,8 +100,11 @@ class TrainingSettings:
 
     def same_training(self) -> dict[str, Any]:
         """Return what must not change when a training is taken up again."""
-        free = ("device", "threads", "validate_every", "save_every", "version", "lesion_log_odds")
-        return json.loads(json.dumps({k: v for k, v in dataclasses.asdict(self).items() if k not in free}))
+        free = ("device", "threads", "validate_every", "save_every", "version", "lesion_log_odds", "initial")
+        fixed = {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
+        if self.initial:
+            fixed["initial_weights_sha256"] = read_description(self.initial).weights_sha256
+        return json.loads(json.dumps(fixed))
 
 
 def train(
@@ -194,6 +208,9 @@ class _State:
         path = out / "checkpoint.pt"
         if path.is_file():
             self._read(load_checkpoint(path), path)
+        elif settings.initial:
+            weights = Path(settings.initial) / WEIGHTS
+            fill(network, load_weights(weights, read_description(settings.initial).weights_sha256), weights)
 
     def _read(self, content: dict[str, Any], path: Path) -> None:
         if not isinstance(content, dict) or content.get("settings") != self.settings.same_training():

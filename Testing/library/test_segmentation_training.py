@@ -186,3 +186,20 @@ def test_a_lesion_network_also_sees_patches_without_ct(tmp_path):
         training_data.batch(data, never, np.random.default_rng(s), 1, deform=False)[0] for s in range(60)
     ]
     assert not any(np.all(c[0, 1] == -1.0) for c in channels)
+
+
+def test_training_goes_on_from_the_weights_of_another(folders, tmp_path):
+    training.train(folders[0], tmp_path / "first", settings(steps=2))
+    # A learning rate of almost nothing shows what it started from.
+    more = settings(steps=1, learning_rate=1e-12, initial=str(tmp_path / "first"))
+    second = training.train(folders[0], tmp_path / "second", more)
+    a, b = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    assert all(torch.allclose(a[key], b[key], atol=1e-6) for key in a)
+    first = networks.read_description(tmp_path / "first")
+    assert second.training["initial_weights_sha256"] == first.weights_sha256
+    with pytest.raises(SegmentationError):
+        training.train(
+            folders[0], tmp_path / "third", settings(features=(8, 16), initial=str(tmp_path / "first"))
+        )
+    with pytest.raises(SegmentationError, match="no network of this program"):
+        training.train(folders[0], tmp_path / "fourth", settings(initial=str(tmp_path)))
