@@ -75,6 +75,7 @@ def test_an_untrained_network_is_the_kernel(case, untrained):
     np.testing.assert_allclose(array_of(result.dose), array_of(kernel.dose), rtol=1e-5)
     assert abs(result.record["kernel_energy_change"]) < 1e-6
     assert result.record["network"]["weights_sha256"]
+    assert result.record["device"] == "cpu"
 
 
 def test_the_dose_is_proportional_to_the_activity(case, trained):

@@ -334,6 +334,9 @@ def test_engine_gives_gray_on_the_grid():
     uncertainty = array_of(result.uncertainty)
     assert 0 < uncertainty[4, 4, 4] < 0.1 * dose[4, 4, 4]
     assert abs(result.record["monte_carlo"]["energy_balance"]) < 1e-3
+    # The entries of results.json.
+    assert result.record["histories"] == result.record["monte_carlo"]["decays"] > 0
+    assert result.record["device"] == result.record["monte_carlo"]["device"]
 
 
 def test_engine_scales_with_the_activity():

@@ -155,7 +155,12 @@ def compute(
     with np.errstate(invalid="ignore", divide="ignore"):
         dose = np.where(mass_kg > 0, energy * decays * JOULE_PER_MEV / mass_kg, 0.0)
     findings += _doubts(record, settings)
-    record = {"monte_carlo": record, "findings": [finding.to_dict() for finding in findings]}
+    record = {
+        "histories": record["decays"],
+        "device": record["device"],
+        "monte_carlo": record,
+        "findings": [finding.to_dict() for finding in findings],
+    }
     return DoseResult(image_like(dose, tia), image_like(dose * relative, tia), record)
 
 
