@@ -71,9 +71,8 @@ class NetworkBackend:
             return False, missing
         if self._folder and self._shipped() is None:
             return False, (
-                "no trained weights are shipped, because none has been trained and measured to the point of being "
-                "useful; train them with `python -m DoseSegmentationLib.training` and use network:FOLDER, or "
-                "install TotalSegmentator."
+                f"its weights (Resources/Models/{self._folder}) are not part of this installation; install it again, "
+                "train them with `python -m DoseSegmentationLib.training`, or install TotalSegmentator."
             )
         return True, ""
 
