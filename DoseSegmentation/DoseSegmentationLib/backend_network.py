@@ -14,6 +14,7 @@ from DoseSegmentationLib.inputs import AIR_HU, Inputs, body_of, region_of, resam
 from DoseSegmentationLib.lesion_split import split_touching
 from DoseSegmentationLib.networks import (
     CARD,
+    TISSUE_HU,
     NetworkDescription,
     load,
     normalized_channels,
@@ -158,6 +159,9 @@ def network_input(
         "spect": None if inputs.spect is None else sitk.GetArrayFromImage(resampled(inputs.spect, grid, 0.0)),
     }
     inside = None if body is None else sitk.GetArrayFromImage(resampled(body, grid, 0, nearest=True)) > 0
+    if inside is not None and arrays["ct"] is not None:
+        # As in the training: the mean of the SPECT and the numbers of the input are those without the lungs.
+        inside &= arrays["ct"] > TISSUE_HU
     notes, statistics = (note,) if note else (), description.statistics
     if arrays["ct"] is None and description.ct_optional and arrays["spect"] is not None:
         arrays["ct"] = np.full(arrays["spect"].shape, -1000.0, np.float32)

@@ -155,7 +155,9 @@ def lesion_detection(
 ) -> dict[str, Any]:
     """Count lesions that were found, and segments that are no lesion.
 
-    A lesion counts as found where the segments that touch it cover a tenth of it or more.
+    A lesion counts as found where the segments that touch it cover a tenth of it or more.  Its Dice is that of
+    the segments that overlap it more than any other lesion; where none does (two lesions in one segment), of
+    all that touch it.
 
     Parameters
     ----------
@@ -170,18 +172,30 @@ def lesion_detection(
     dict
         ``lesions``, ``found``, ``false_positives``, ``dice`` of the found ones.
     """
-    scores, count = [], 0
+    scores, count, owner = [], 0, _owners(found, reference)
     for number in np.unique(reference[reference > 0]):
         lesion = reference == number
         if lesion.sum() * voxel_ml < smallest_ml:
             continue
         count += 1
         touching = np.unique(found[lesion])
-        segments = np.isin(found, touching[touching > 0])
-        if (segments & lesion).sum() >= 0.1 * lesion.sum():
+        touching = touching[touching > 0]
+        if np.isin(found[lesion], touching).sum() >= 0.1 * lesion.sum():
+            own = [segment for segment in touching if owner[int(segment)] == number]
+            segments = np.isin(found, own or touching)
             scores.append(float(2.0 * (segments & lesion).sum() / (segments.sum() + lesion.sum())))
     segments = [n for n in np.unique(found[found > 0]) if not (reference[found == n] > 0).any()]
     return {"lesions": count, "found": len(scores), "false_positives": len(segments), "dice": scores}
+
+
+def _owners(found: np.ndarray, reference: np.ndarray) -> dict[int, int]:
+    """Return for each segment the lesion that it overlaps most, 0 where none."""
+    owners = {}
+    for segment in np.unique(found[found > 0]):
+        numbers = reference[found == segment]
+        counts = np.bincount(numbers[numbers > 0], minlength=1)
+        owners[int(segment)] = int(counts.argmax()) if counts.any() else 0
+    return owners
 
 
 def bootstrap(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:

@@ -16,6 +16,8 @@ from DoseSegmentationLib.weights import fill, load_weights, sha256
 
 DESCRIPTION, WEIGHTS, CARD = "network.json", "weights.safetensors", "card.md"
 CHANNELS = ("ct_wide", "ct_soft", "spect")
+TISSUE_HU = -300.0
+"""Above it there is tissue; the mean of the SPECT is taken there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +157,9 @@ def normalized_channels(
         elif name == "ct_soft":
             channels.append(np.clip((source - 40.0) / 200.0, -1.0, 1.0))
         elif name == "spect":
-            body = inside if inside is not None else (ct > -300.0 if ct is not None else np.isfinite(source))
+            body = (
+                inside if inside is not None else (ct > TISSUE_HU if ct is not None else np.isfinite(source))
+            )
             mean = spect_mean or (float(source[body].mean()) if body.any() else 0.0)
             if mean <= 0:
                 raise SegmentationError("The SPECT holds no activity in the body.")

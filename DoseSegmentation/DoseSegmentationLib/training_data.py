@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.networks import NetworkDescription, normalized_channels
+from DoseSegmentationLib.networks import TISSUE_HU, NetworkDescription, normalized_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Samples:
                 regions = arrays.get("regions")
         except (OSError, ValueError, KeyError) as error:
             raise SegmentationError(f"{path}: the sample cannot be read ({error}).") from error
-        body = ct > -300.0
+        body = ct > TISSUE_HU
         mean = 0.0 if spect is None or not body.any() else float(spect[body].mean())
         flat = target.ravel()
         places = tuple(_some(np.flatnonzero(flat == label)) for label in np.unique(flat))
@@ -189,7 +189,7 @@ def _ct_contrast(ct: np.ndarray, regions: np.ndarray | None, rng) -> np.ndarray:
     if rng.random() < 0.5:
         # Tissue is not uniform: vessels, septa and fat make patches of a few voxels.
         patches = ndimage.gaussian_filter(rng.normal(0.0, 1.0, ct.shape), rng.uniform(0.8, 2.0))
-        noise += patches * (rng.uniform(0.0, 20.0) / patches.std()) * (ct > -300.0)
+        noise += patches * (rng.uniform(0.0, 20.0) / patches.std()) * (ct > TISSUE_HU)
     return (ct + noise).astype(np.float32)
 
 
@@ -217,7 +217,7 @@ def input_statistics(samples: Samples, description: NetworkDescription, most: in
     rows = []
     for index in range(min(most, len(samples))):
         sample = samples[index]
-        rows.append(statistics_of(whole(sample, description), sample.ct > -300.0))
+        rows.append(statistics_of(whole(sample, description), sample.ct > TISSUE_HU))
     return {
         key: (float(np.mean([r[key] for r in rows])), float(np.std([r[key] for r in rows])))
         for key in rows[0]

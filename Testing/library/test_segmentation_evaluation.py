@@ -93,6 +93,17 @@ def test_lesion_detection():
     assert result["dice"] == [pytest.approx(2 * 48 / (64 + 48))]
 
 
+def test_a_neighbor_that_only_brushes_a_lesion_does_not_count_as_its_segment():
+    reference, found = (np.zeros((20, 20, 30), int) for _ in range(2))
+    reference[5:10, 5:10, 5:10], reference[5:10, 5:10, 10:20] = 1, 2
+    found[5:10, 5:10, 5:9], found[5:10, 5:10, 9:20] = 1, 2  # the second takes a slice of the first
+    result = evaluation.lesion_detection(found, reference, voxel_ml=0.1, smallest_ml=5.0)
+    assert result["dice"] == [pytest.approx(2 * 4 / (4 + 5)), pytest.approx(2 * 10 / (11 + 10))]
+    # Two lesions in one segment: it is compared with each of them.
+    result = evaluation.lesion_detection(np.where(reference > 0, 1, 0), reference, 0.1, 5.0)
+    assert result["dice"] == [pytest.approx(2 * 5 / (5 + 15)), pytest.approx(2 * 10 / (10 + 15))]
+
+
 @pytest.fixture
 def files(tmp_path):
     grid = sitk.Image([30, 30, 30], sitk.sitkUInt8)
