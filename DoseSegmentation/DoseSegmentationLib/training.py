@@ -8,10 +8,8 @@ device.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +28,8 @@ from DoseSegmentationLib.networks import (
 )
 from DoseSegmentationLib.segmentation import Progress, SegmentationCancelled, report
 from DoseSegmentationLib.training_data import Samples, batch, input_statistics, whole
-from DoseSegmentationLib.weights import fill, load_checkpoint, load_weights, packages_missing
+from DoseSegmentationLib.training_state import TrainingState, deterministic
+from DoseSegmentationLib.weights import fill, load_weights, packages_missing
 
 CHANNELS = {"organs": ("ct_wide", "ct_soft"), "lesions": ("spect", "ct_wide", "ct_soft")}
 
@@ -157,9 +156,9 @@ def train(
         torch.set_num_threads(settings.threads)
     device = device_of(settings.device)
     description = _description(settings, data)
-    with _deterministic(settings.seed):
+    with deterministic(settings.seed):
         network = build(description).to(device)
-        state = _State(network, settings, out)
+        state = _state_of(network, settings, out)
         _loop(state, data, test, description, device, progress)
         description = dataclasses.replace(
             description,
@@ -173,77 +172,18 @@ def train(
         return save(out, description, network, model_card(description, found, data.source))
 
 
-class _deterministic:  # noqa: N801 - reads as a with-statement
-    """PyTorch deterministic and seeded inside, as it was outside."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.before = torch.are_deterministic_algorithms_enabled()
-        self.random = torch.get_rng_state()
-        # cuBLAS is deterministic only with this; it must be set before the first use.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.use_deterministic_algorithms(self.before)
-        torch.set_rng_state(self.random)
+def _state_of(network: Any, settings: TrainingSettings, out: Path) -> TrainingState:
+    """Return the training as it stands: of its checkpoint, of the initial network, or new."""
+    state = TrainingState(network, settings, out, ("held_out_dice",))
+    if settings.initial and not state.resumed:
+        weights = Path(settings.initial) / WEIGHTS
+        fill(network, load_weights(weights, read_description(settings.initial).weights_sha256), weights)
+    return state
 
 
-class _State:
-    """Weights, optimizer, step and curve of a training, on disk and in memory."""
-
-    def __init__(self, network: Any, settings: TrainingSettings, out: Path) -> None:
-        import torch
-
-        self.network, self.settings, self.out = network, settings, out
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
-        self.step, self.curve = 0, []
-        path = out / "checkpoint.pt"
-        if path.is_file():
-            self._read(load_checkpoint(path), path)
-        elif settings.initial:
-            weights = Path(settings.initial) / WEIGHTS
-            fill(network, load_weights(weights, read_description(settings.initial).weights_sha256), weights)
-
-    def _read(self, content: dict[str, Any], path: Path) -> None:
-        if not isinstance(content, dict) or content.get("settings") != self.settings.same_training():
-            raise SegmentationError(
-                f"{path}: the checkpoint is of a training with other settings; choose another folder or delete it."
-            )
-        self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.curve = int(content["step"]), [tuple(row) for row in content["curve"]]
-
-    def save(self) -> None:
-        """Write the checkpoint and the learning curve."""
-        import torch
-
-        content = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "curve": [list(row) for row in self.curve],
-            "settings": self.settings.same_training(),
-        }
-        part = self.out / ".part-checkpoint.pt"
-        torch.save(content, part)
-        os.replace(part, self.out / "checkpoint.pt")
-        part = self.out / ".part-curve.csv"
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["step", "loss", "learning_rate", "held_out_dice"])
-            writer.writerows(self.curve)
-        os.replace(part, self.out / "curve.csv")
-
-
-def _loop(state: _State, data: Samples, test: Samples | None, description, device: str, progress) -> None:
+def _loop(
+    state: TrainingState, data: Samples, test: Samples | None, description, device: str, progress
+) -> None:
     import torch
     from monai.losses import DiceCELoss
 
@@ -251,10 +191,7 @@ def _loop(state: _State, data: Samples, test: Samples | None, description, devic
     loss_of = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
     recent: list[float] = []
     while state.step < settings.steps:
-        share = state.step / settings.steps
-        rate = settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * share)))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        state.set_rate()
         images, labels = batch(
             data, description, np.random.default_rng([settings.seed, state.step]), settings.batch
         )
@@ -281,7 +218,9 @@ def _loop(state: _State, data: Samples, test: Samples | None, description, devic
     state.save()
 
 
-def _note(state: _State, recent: list[float], test: Samples | None, description: NetworkDescription) -> None:
+def _note(
+    state: TrainingState, recent: list[float], test: Samples | None, description: NetworkDescription
+) -> None:
     """Add a point to the curve and save, where it is time."""
     settings = state.settings
     validate = test is not None and state.step % settings.validate_every == 0
@@ -348,7 +287,7 @@ def _log_odds(settings: TrainingSettings, data: Samples) -> dict[str, float]:
     return {channel: settings.lesion_log_odds for channel, name in data.labels.items() if name == "Lesion"}
 
 
-def _record(settings: TrainingSettings, data: Samples, state: _State) -> dict[str, Any]:
+def _record(settings: TrainingSettings, data: Samples, state: TrainingState) -> dict[str, Any]:
     import monai
     import torch
 

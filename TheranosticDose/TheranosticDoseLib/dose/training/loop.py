@@ -6,16 +6,15 @@ up again gives, on a CPU, the same weights bit for bit.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from DoseSegmentationLib.classical import SegmentationError
-from DoseSegmentationLib.weights import load_checkpoint, packages_missing
+from DoseSegmentationLib.training_state import TrainingState, deterministic
+from DoseSegmentationLib.weights import packages_missing
 
 from TheranosticDoseLib.dose.cnn.inputs import BLUR_CHANNELS, CHANNELS
 from TheranosticDoseLib.dose.cnn.network import DoseNetwork, build, correction_of
@@ -31,6 +30,8 @@ OF_CORRECTION = 0.1
 OUTLIER = 5.0
 """Deviations beyond this many standard deviations count linearly."""
 UNCERTAINTY_WEIGHT = 0.1
+MEASURED = ("held_out_error", "held_out_error_of_kernel")
+"""Columns of the curve beside the loss."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,65 +140,14 @@ def train(
     Path(out).mkdir(parents=True, exist_ok=True)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    before, random = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.manual_seed(settings.seed)
-    try:
+    with deterministic(settings.seed):
         description, device = description_of(settings), device_of(settings.device)
-        state = _State(build(description).to(device), settings, Path(out))
+        try:
+            state = TrainingState(build(description).to(device), settings, Path(out), MEASURED)
+        except SegmentationError as error:
+            raise InputError(str(error)) from error
         _steps(state, samples, held_out, description, device, progress)
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.set_rng_state(random)
     return description, state.network.cpu().eval()
-
-
-class _State:
-    """Weights, optimizer, step and curve of a training, on disk and in memory."""
-
-    def __init__(self, network: Any, settings: TrainingSettings, out: Path) -> None:
-        import torch
-
-        self.network, self.settings, self.out = network, settings, out
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
-        self.step, self.curve = 0, []
-        path = out / "checkpoint.pt"
-        if path.is_file():
-            try:
-                self._read(load_checkpoint(path), path)
-            except SegmentationError as error:
-                raise InputError(str(error)) from error
-
-    def _read(self, content: dict[str, Any], path: Path) -> None:
-        if not isinstance(content, dict) or content.get("settings") != self.settings.same_training():
-            raise InputError(
-                f"{path}: the checkpoint is of a training with other settings; choose another folder or delete it."
-            )
-        self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.curve = int(content["step"]), [tuple(row) for row in content["curve"]]
-
-    def save(self) -> None:
-        """Write the checkpoint and the learning curve."""
-        import torch
-
-        content = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "curve": [list(row) for row in self.curve],
-            "settings": self.settings.same_training(),
-        }
-        part = self.out / ".part-checkpoint.pt"
-        torch.save(content, part)
-        os.replace(part, self.out / "checkpoint.pt")
-        part = self.out / ".part-curve.csv"
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["step", "loss", "learning_rate", "held_out_error", "held_out_error_of_kernel"])
-            writer.writerows(self.curve)
-        os.replace(part, self.out / "curve.csv")
 
 
 def _steps(state, samples, held_out, description, device, progress) -> None:
@@ -205,10 +155,7 @@ def _steps(state, samples, held_out, description, device, progress) -> None:
 
     settings, recent = state.settings, []
     while state.step < settings.steps:
-        share = state.step / settings.steps
-        rate = settings.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + np.cos(np.pi * share)))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        rate = state.set_rate()
         rng = np.random.default_rng([settings.seed, state.step])
         arrays = batch(samples, settings.channels, rng, settings.batch, settings.side)
         channels, *truth = (torch.from_numpy(array).to(device) for array in arrays)
