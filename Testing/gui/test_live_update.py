@@ -130,7 +130,7 @@ def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdo
         edit_cell(way.ui.pointsTable, row, use, "0")
         way.settle("left out")
     assert "at least one time point" in way.ui.messageLabel.text
-    assert result(way, "VOI 2").fit is not None
+    assert result(way, "VOI 2").fit.model == "physical"
 
 
 @pytest.mark.slow

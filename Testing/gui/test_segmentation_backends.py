@@ -207,7 +207,7 @@ def test_a_canceled_backend_changes_nothing(loaded, click, wait_until) -> None:
     task = loaded.bar.task
     wait_until(lambda: task.process is not None, PATIENCE_S, "process")
     click(loaded.ui.cancelButton)
-    assert task.process.returncode is not None
+    assert task.process.returncode not in (None, 0)
     assert not task.folder.exists()
     assert loaded._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments() == 0
     assert "nothing was changed" in loaded.ui.messageLabel.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -122,7 +123,7 @@ def test_whole_way_gives_the_numbers_of_a_run(
     assert documents[0]["request"] == {"overrides": None, "voi_files": [], "by_hand": {}}
     for entry, expected in zip(*(document["audit"] for document in documents), strict=True):
         assert (entry["step"], entry["product"]) == (expected["step"], expected["product"])
-        assert entry["finished"] is not None
+        assert dt.datetime.fromisoformat(entry["finished"]).year >= 2026
     finished = {entry["step"]: entry["finished"] for entry in documents[0]["audit"]}
     times = [finished[step] for step in ("load", "quantify", "register", "vois", "dose")]
     assert times == sorted(times)
@@ -258,7 +259,7 @@ def test_cancel_keeps_nothing_and_the_way_goes_on(way, patient) -> None:
     folder, process = way.widget.controller.task.folder, way.widget.controller.task.process
     way.click(way.ui.cancelButton)
     assert not folder.exists()
-    assert process.returncode is not None
+    assert process.returncode not in (None, 0)
     assert "cancelled" in way.ui.messageLabel.text
     assert way.widget.controller.case.record("study") is None
     way.load(patient)
@@ -285,7 +286,7 @@ def test_closing_the_scene_stops_the_run(way, patient) -> None:
     task = way.widget.controller.task
     slicer.mrmlScene.Clear(0)
     assert not task.folder.exists()
-    assert task.process.returncode is not None
+    assert task.process.returncode not in (None, 0)
     assert way.widget.controller.case is None
     way.load(patient)
     assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
@@ -298,7 +299,7 @@ def test_reloading_the_module_stops_the_run(way, patient) -> None:
     task = way.widget.controller.task
     way.widget.cleanup()
     assert not task.folder.exists()
-    assert task.process.returncode is not None
+    assert task.process.returncode not in (None, 0)
 
 
 def test_generic_checks_of_slicer(module_widget) -> None:
