@@ -92,10 +92,20 @@ def _connected(mask: np.ndarray) -> np.ndarray:
     return mask if count < 2 else pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
 
 
-def _center(body: Body, site: Site, radius_mm: float, field_mm):
-    """Return the index of a random centre that is far enough from the edge of its host."""
+def _distance_mm(mask: np.ndarray, around: np.ndarray, spacing_mm: float, reach_mm: float) -> np.ndarray:
+    """Return the distance to the nearest voxel outside a mask, infinite further than the reach from a region."""
+    from DoseSegmentationLib.arrays import bounding_box
     from scipy import ndimage
 
+    distance = np.full(mask.shape, np.inf)
+    if around.any():
+        box = bounding_box(around, margin=int(np.ceil(reach_mm / spacing_mm)) + 1)
+        distance[box] = ndimage.distance_transform_edt(mask[box]) * spacing_mm
+    return distance
+
+
+def _center(body: Body, site: Site, radius_mm: float, field_mm):
+    """Return the index of a random centre that is far enough from the edge of its host."""
     space = body.space
     in_field = (space.z > field_mm[0] + radius_mm + 10) & (space.z < field_mm[1] - radius_mm - 10)
     if site.kind == "Bone":
@@ -104,11 +114,12 @@ def _center(body: Body, site: Site, radius_mm: float, field_mm):
         host = body.is_in((slice(None),) * 3, *site.seeds) & in_field
         if site.kind == "Node":
             # Para-aortic and mesenteric nodes lie near the great vessels.
-            near = ndimage.distance_transform_edt(~(body.labels == regions()["Blood"].label))
-            host &= (near * space.spacing_mm < 45.0) & (space.z < -95.0)
+            blood = body.labels == regions()["Blood"].label
+            near = _distance_mm(~blood, blood, space.spacing_mm, 45.0)
+            host &= (near < 45.0) & (space.z < -95.0)
             candidates = host
         else:
-            depth = ndimage.distance_transform_edt(host) * space.spacing_mm
+            depth = np.where(host, _distance_mm(host, host, space.spacing_mm, 0.0), 0.0)
             candidates = depth > min(0.9 * radius_mm, 0.6 * float(depth.max()))
     flat = np.flatnonzero(candidates)
     if flat.size == 0:
