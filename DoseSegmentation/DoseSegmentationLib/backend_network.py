@@ -219,6 +219,7 @@ def segments_of(
     voxel_ml = float(np.prod(grid.GetSpacing())) / 1000.0
     labels = np.zeros(found.labels.shape, np.uint16)
     records: list[StructureRecord] = []
+    channels: list[int] = []
     for channel, name in sorted(description.labels.items(), key=lambda item: int(item[0])):
         if name not in names:
             continue
@@ -241,8 +242,9 @@ def segments_of(
             shown = f"Lesion {count}" if name == "Lesion" else name
             record = record_of(shown, len(records) + 1, origin)
             labels[piece] = record.label
+            channels.append(int(channel))
             records.append(dataclasses.replace(record, confidence=_agreement(piece, found, int(channel))))
-    return Segmentation(labels_on(labels, grid, reference), tuple(records))
+    return Segmentation(labels_on(labels, channels, found.probability, grid, reference), tuple(records))
 
 
 def _agreement(piece: np.ndarray, found: Prediction, channel: int) -> float | None:
@@ -262,35 +264,66 @@ def _agreement(piece: np.ndarray, found: Prediction, channel: int) -> float | No
     return float(np.mean(scores))
 
 
-def labels_on(labels: np.ndarray, grid: sitk.Image, reference: sitk.Image) -> sitk.Image:
-    """Return a label array of a working grid on the grid of an image, smooth at its edges.
+def labels_on(
+    labels: np.ndarray,
+    channels: Sequence[int],
+    probability: np.ndarray,
+    grid: sitk.Image,
+    reference: sitk.Image,
+) -> sitk.Image:
+    """Return the pieces of a prediction on the grid of an image, finer than the voxels of the prediction.
 
-    Each voxel takes the label whose linearly interpolated mask is largest there; label by label in its
-    box, so that a large CT needs little memory.
+    Each voxel takes the piece whose lead over the other classes, linearly interpolated, is largest there;
+    piece by piece in its box, so that a large CT needs little memory.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (z, y, x)
+        Pieces, numbered from 1, on ``grid``.
+    channels : sequence of int
+        The class of each piece.
+    probability : ndarray, shape (class, z, y, x)
+    grid, reference : SimpleITK.Image
     """
     import SimpleITK as sitk
     from scipy import ndimage
 
     size = reference.GetSize()
     kind = np.uint16 if labels.max(initial=0) > 255 else np.uint8
-    out, best = np.zeros(size[::-1], kind), np.full(size[::-1], 0.5, np.float16)
+    out, best = np.zeros(size[::-1], kind), np.zeros(size[::-1], np.float16)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
         ranges = region_of(box, grid, reference)
-        target = reference[ranges]
-        mask = sitk.GetImageFromArray((labels == label).astype(np.float32))
-        mask.CopyInformation(grid)
+        wider = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        lead = sitk.GetImageFromArray(
+            _lead(labels[wider] == label, probability[(slice(None), *wider)], channels[label - 1])
+        )
+        lead.SetSpacing(grid.GetSpacing())
+        lead.SetOrigin(grid.TransformIndexToPhysicalPoint([s.start for s in wider[::-1]]))
         # Continued beyond the last voxel centres, or the outermost slices of the image would stay empty.
-        image = sitk.Resample(mask, target, sitk.Transform(), sitk.sitkLinear, 0.0, mask.GetPixelID(), True)
-        share = sitk.GetArrayFromImage(image)
+        target, identity = reference[ranges], sitk.Transform()
+        found = sitk.Resample(lead, target, identity, sitk.sitkLinear, -1.0, lead.GetPixelID(), True)
+        share = sitk.GetArrayFromImage(found)
         region = ranges[::-1]
-        # A class wins with the largest share; the background wins where no class reaches one half.
         wins = share > best[region]
         out[region][wins], best[region][wins] = label, share[wins]
     image = sitk.GetImageFromArray(out)
     image.CopyInformation(reference)
     return image
+
+
+def _lead(piece: np.ndarray, probability: np.ndarray, channel: int) -> np.ndarray:
+    """Return by how much the class of a piece is ahead of the others in and beside it; -1 elsewhere."""
+    from scipy import ndimage
+
+    mine = probability[channel].astype(np.float32)
+    lead = mine - np.delete(probability, channel, 0).max(0)
+    lead[piece] = np.maximum(lead[piece], 1e-3)  # a tie that the piece has won
+    # Another piece of the same class, or the rest of the image, is not this one.
+    beside = ndimage.binary_dilation(piece, np.ones((3, 3, 3)))
+    lead[~piece & ((lead > 0) | ~beside)] = -1.0
+    return lead
 
 
 ORGANS = NetworkBackend(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError, body_outline
-from DoseSegmentationLib.inputs import AIR_HU, checked, read_image, resampled, working_grid
+from DoseSegmentationLib.inputs import AIR_HU, checked, finer, read_image, resampled, working_grid
 from DoseSegmentationLib.resources import resource_path
 from DoseSegmentationLib.segmentation import Progress, report
 
@@ -30,6 +30,8 @@ BONE = (
     "rib_", "vertebrae_", "sacrum", "hip_", "femur_", "sternum", "scapula_", "clavicula_", "humerus_", "skull",
 )  # fmt: skip
 """Beginnings of the names of the classes that are bone."""
+LABEL_FACTOR = 2
+"""Labels lie on voxels that are so much smaller than those of the CT."""
 
 
 def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.Image:
@@ -75,7 +77,7 @@ def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.I
 def deformed(
     ct: sitk.Image, label_map: sitk.Image, spacing_mm: Sequence[float], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return CT and labels ``(z, y, x)`` on a grid of ``spacing_mm``, bent, stretched and turned.
+    """Return CT ``(z, y, x)`` on a grid of ``spacing_mm`` and labels on half of it, bent, stretched and turned.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def deformed(
     both = sitk.CompositeTransform([affine, bend])
     low_passed = resampled(ct, working_grid(ct, ct.GetSpacing()), AIR_HU)
     moved = sitk.Resample(low_passed, grid, both, sitk.sitkLinear, AIR_HU)
-    labels = sitk.Resample(label_map, grid, both, sitk.sitkNearestNeighbor, 0)
+    labels = sitk.Resample(label_map, finer(grid, LABEL_FACTOR), both, sitk.sitkNearestNeighbor, 0)
     return sitk.GetArrayFromImage(moved), sitk.GetArrayFromImage(labels)
 
 
@@ -164,7 +166,8 @@ def write_samples(
         moved, labels = deformed(image, label_map, data.spacing_mm, np.random.default_rng([seed + number, 5]))
         part = out / f".part-{path.name}"
         np.savez_compressed(
-            part, ct=np.clip(np.rint(moved), -1024, 3071).astype(np.int16), regions=labels, organs=labels,
+            part, ct=np.clip(np.rint(moved), -1024, 3071).astype(np.int16), organs=labels,
+            regions=labels[::LABEL_FACTOR, ::LABEL_FACTOR, ::LABEL_FACTOR],
             spacing_mm=np.array(data.spacing_mm, np.float32),
         )  # fmt: skip
         os.replace(part, path)

@@ -19,12 +19,14 @@ LIMIT_BYTES = 3 * 1024**3
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Labels of the ensemble and of its members.
+    """What the ensemble and its members found.
 
     Attributes
     ----------
     labels : ndarray of uint8, shape (z, y, x)
-        Of the mean probability.
+        The most probable class.
+    probability : ndarray of float16, shape (class, z, y, x)
+        Mean of the members, with the prior; the share of each class in a voxel, where it was trained on shares.
     members : tuple of ndarray of uint8
         Of each member; one member only where there was no ensemble.
     notes : tuple of str
@@ -32,6 +34,7 @@ class Prediction:
     """
 
     labels: np.ndarray
+    probability: np.ndarray
     members: tuple[np.ndarray, ...]
     notes: tuple[str, ...] = ()
 
@@ -99,7 +102,7 @@ def predict(
     device, tile, notes = device_of(device), _fitting(tile, channels.shape[1:], factor), []
     while True:
         try:
-            labels, members, slabs = _run(
+            labels, probability, members, slabs = _run(
                 network, channels, tile, swapped, offset, device, limit_bytes, progress
             )
             break
@@ -112,7 +115,7 @@ def predict(
             torch.cuda.empty_cache()
     if slabs > 1:
         notes.append(f"The image was worked through in {slabs} slabs to bound the memory.")
-    return Prediction(labels, members, tuple(notes))
+    return Prediction(labels, probability, members, tuple(notes))
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -151,7 +154,9 @@ def _run(network, channels, tile, swapped, offset, device, limit_bytes, progress
     labels = np.zeros(shape, np.uint8)
     members = tuple(np.zeros(shape, np.uint8) for _ in range(count)) if count > 1 else (labels,)
     network = network.to(device)
-    ranges = list(_slabs(shape, _classes(network, channels, device), limit_bytes, tile[0]))
+    classes = _classes(network, channels, device)
+    mean = np.zeros((classes, *shape), np.float16)
+    ranges = list(_slabs(shape, classes, limit_bytes, tile[0]))
     done = _Counter(progress, len(ranges) * count * _tiles(shape, tile, len(ranges)))
     with torch.inference_mode():
         for inner, outer in ranges:
@@ -163,10 +168,12 @@ def _run(network, channels, tile, swapped, offset, device, limit_bytes, progress
                 if count > 1:
                     members[number][inner] = probability[:, keep].argmax(0).numpy().astype(np.uint8)
                 total = probability if total is None else total.add_(probability)
+            total.div_(count)
             if offset is not None:
-                total = torch.log(total.div_(count).clamp_(min=1e-6)).add_(torch.from_numpy(offset[:, outer]))
+                total = torch.log(total.clamp_(min=1e-6)).add_(torch.from_numpy(offset[:, outer])).softmax(0)
             labels[inner] = total[:, keep].argmax(0).numpy().astype(np.uint8)
-    return labels, members, len(ranges)
+            mean[:, inner] = total[:, keep].numpy()
+    return labels, mean, members, len(ranges)
 
 
 def _member(network, part, tile, device, swapped, done):

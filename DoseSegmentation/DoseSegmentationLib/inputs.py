@@ -198,6 +198,18 @@ def working_grid(
     return grid
 
 
+def finer(grid: sitk.Image, factor: int) -> sitk.Image:
+    """Return the empty grid of the same extent whose voxels are a whole factor smaller along each axis."""
+    import SimpleITK as sitk
+
+    first = [(1.0 / factor - 1.0) / 2.0] * 3
+    made = sitk.Image([n * factor for n in grid.GetSize()], sitk.sitkUInt8)
+    made.SetSpacing([s / factor for s in grid.GetSpacing()])
+    made.SetDirection(grid.GetDirection())
+    made.SetOrigin(grid.TransformContinuousIndexToPhysicalPoint(first))
+    return made
+
+
 def _bounding_box(label: sitk.Image) -> sitk.Image:
     values = array_of(label) > 0
     if not values.any():

@@ -27,7 +27,7 @@ from DoseSegmentationLib.networks import (
     tile_factor,
 )
 from DoseSegmentationLib.segmentation import Progress, SegmentationCancelled, report
-from DoseSegmentationLib.training_data import Samples, batch, input_statistics, whole
+from DoseSegmentationLib.training_data import Samples, batch, input_statistics, most_of, whole
 from DoseSegmentationLib.training_state import TrainingState, deterministic
 from DoseSegmentationLib.weights import fill, load_weights, packages_missing
 
@@ -185,20 +185,24 @@ def _loop(
     state: TrainingState, data: Samples, test: Samples | None, description, device: str, progress
 ) -> None:
     import torch
-    from monai.losses import DiceCELoss
+    from monai.losses import DiceLoss
 
     settings = state.settings
-    loss_of = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
+    # Both are least where the probability equals the share of the structure in the voxel.
+    dice = DiceLoss(softmax=True, include_background=False, batch=True, soft_label=True)
+    entropy = torch.nn.CrossEntropyLoss()
     recent: list[float] = []
     while state.step < settings.steps:
         state.set_rate()
-        images, labels = batch(
+        images, shares = batch(
             data, description, np.random.default_rng([settings.seed, state.step]), settings.batch
         )
         state.network.train()
-        loss = loss_of(
-            state.network(torch.from_numpy(images).to(device)), torch.from_numpy(labels).to(device)
+        logits, wanted = (
+            state.network(torch.from_numpy(images).to(device)),
+            torch.from_numpy(shares).to(device),
         )
+        loss = dice(logits, wanted) + entropy(logits, wanted)
         if not bool(torch.isfinite(loss)):
             raise SegmentationError(f"The loss is not finite at step {state.step}; lower the learning rate.")
         state.optimizer.zero_grad()
@@ -256,9 +260,9 @@ def measured(
             network, whole(sample, description), description.patch, swapped=swapped, device=device,
             factor=description.factor,
         ).labels  # fmt: skip
-        scores = {}
+        truth, scores = most_of(sample, description.classes), {}
         for channel, name in description.labels.items():
-            a, b = found == int(channel), sample.target == int(channel)
+            a, b = found == int(channel), truth == int(channel)
             total = int(a.sum() + b.sum())
             scores[name] = 2.0 * int((a & b).sum()) / total if total else float("nan")
         rows.append({"case": test.paths[index].stem, "dice": scores})

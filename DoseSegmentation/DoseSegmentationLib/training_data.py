@@ -1,8 +1,10 @@
 """What a network is trained on: samples from files, cut, deformed, and with random contrast.
 
 A folder of samples holds ``samples.json`` (the structures of each task) and ``.npz`` files with arrays
-``(z, y, x)``: ``ct`` (HU), ``spect`` (optional), ``regions`` (any labels, for random contrast; optional) and
-one label array per task, on a grid of ``spacing_mm`` ``(x, y, z)``.
+``(z, y, x)``: ``ct`` (HU), ``spect`` (optional), ``regions`` (any labels, for random contrast; optional) on a
+grid of ``spacing_mm`` ``(x, y, z)``, and one label array per task on the same grid or one that is finer by a
+whole factor.  A network learns the share of each structure in a voxel, so that its outline is finer than
+its voxels.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ class Sample:
     spect: np.ndarray | None
     regions: np.ndarray | None
     target: np.ndarray
+    """Labels, on the grid of the CT or finer by ``factor``."""
+    factor: int
     spect_mean: float
     places: tuple[np.ndarray, ...]
-    """Flat indices of a few voxels of each class that is there."""
+    """Flat indices into ``target`` of a few voxels of each class that is there."""
 
 
 class Samples:
@@ -74,11 +78,17 @@ class Samples:
                 regions = arrays.get("regions")
         except (OSError, ValueError, KeyError) as error:
             raise SegmentationError(f"{path}: the sample cannot be read ({error}).") from error
+        factor = target.shape[0] // ct.shape[0]
+        if target.shape != tuple(n * factor for n in ct.shape):
+            raise SegmentationError(
+                f"{path}: the labels have {target.shape} voxels and the CT {ct.shape}; "
+                "expected the same or a whole multiple."
+            )
         body = ct > TISSUE_HU
         mean = 0.0 if spect is None or not body.any() else float(spect[body].mean())
         flat = target.ravel()
         places = tuple(_some(np.flatnonzero(flat == label)) for label in np.unique(flat))
-        return Sample(ct, spect, regions, target, mean, places)
+        return Sample(ct, spect, regions, target, factor, mean, places)
 
 
 def _some(indices: np.ndarray, most: int = 4000) -> np.ndarray:
@@ -99,10 +109,44 @@ def batch(
     Returns
     -------
     tuple of ndarray
-        Input float32 ``(size, channel, z, y, x)`` and labels int64 ``(size, 1, z, y, x)``.
+        Input float32 ``(size, channel, z, y, x)`` and the share of each class in each voxel, float32
+        ``(size, class, z, y, x)``.
     """
     pairs = [_patch(samples[int(rng.integers(len(samples)))], description, rng, deform) for _ in range(size)]
-    return np.stack([a for a, _ in pairs]), np.stack([b[None] for _, b in pairs]).astype(np.int64)
+    return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
+
+
+def shares_of(sample: Sample, points: np.ndarray, classes: int) -> np.ndarray:
+    """Return the share of each class in the voxels around some points.
+
+    Parameters
+    ----------
+    sample : Sample
+    points : ndarray, shape (3, z, y, x)
+        Centers, in voxels of the sample.
+    classes : int
+
+    Returns
+    -------
+    ndarray of float32, shape (class, z, y, x)
+        Of eight points in each voxel, a quarter of it from its center; outside the sample is class 0.
+    """
+    from scipy import ndimage
+
+    shares = np.zeros((classes, *points.shape[1:]), np.float32)
+    for corner in np.ndindex(2, 2, 2):
+        shift = (0.5 * np.array(corner) - 0.25).reshape(3, 1, 1, 1)
+        places = (points + shift + 0.5) * sample.factor - 0.5
+        labels = ndimage.map_coordinates(sample.target, places, order=0, mode="constant", cval=0)
+        for label in range(classes):
+            shares[label] += np.float32(0.125) * (labels == label)
+    return shares
+
+
+def most_of(sample: Sample, classes: int) -> np.ndarray:
+    """Return the class with the largest share of each voxel of a sample, uint8 ``(z, y, x)``."""
+    points = np.indices(sample.ct.shape).astype(np.float32)
+    return shares_of(sample, points, classes).argmax(0).astype(np.uint8)
 
 
 def _patch(
@@ -117,7 +161,7 @@ def _patch(
             array, points, order=order, mode="constant", cval=outside, prefilter=False
         )
 
-    target = at(sample.target, 0, 0)
+    shares = shares_of(sample, points, description.classes)
     regions = None if sample.regions is None else at(sample.regions, 0, 0)
     ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
     spect, mean, without_ct = None, sample.spect_mean, description.ct_optional and rng.random() < 0.15
@@ -129,20 +173,20 @@ def _patch(
         mean *= float(np.exp(rng.normal(0.0, 0.3 if without_ct else 0.1)))
     channels = normalized_channels(description.channels, ct, spect, spect_mean=mean)
     if description.mirrored and rng.random() < 0.5:
-        table = np.array(description.swapped(), np.uint8)
-        channels, target = channels[..., ::-1].copy(), table[target[..., ::-1]]
-    return channels, target
+        channels, shares = channels[..., ::-1].copy(), shares[description.swapped()][..., ::-1].copy()
+    return channels, shares
 
 
 def _points(sample: Sample, patch: Sequence[int], rng, deform: bool) -> np.ndarray:
     """Return where each voxel of the patch is taken from, ``(3, z, y, x)`` in voxels of the sample."""
     from scipy import ndimage
 
-    shape = sample.target.shape
+    shape = sample.ct.shape
     if rng.random() < 0.7:
         # Each class is met as often as any other, however small it is.
         voxels = sample.places[int(rng.integers(len(sample.places)))]
-        centre = np.array(np.unravel_index(int(rng.choice(voxels)), shape), float)
+        centre = np.array(np.unravel_index(int(rng.choice(voxels)), sample.target.shape), float)
+        centre = (centre + 0.5) / sample.factor - 0.5
         centre += rng.uniform(-0.25, 0.25, 3) * patch
     else:
         centre = rng.uniform(0, 1, 3) * shape

@@ -49,6 +49,8 @@ def test_labels_stay_with_their_tissue(folder):
         with np.load(path) as sample:
             ct, organs = sample["ct"].astype(float), sample["organs"]
             assert np.allclose(sample["spacing_mm"], 6.0)
+        assert organs.shape == tuple(2 * n for n in ct.shape)
+        ct = ct.repeat(2, 0).repeat(2, 1).repeat(2, 2)
         assert np.median(ct[organs == 3]) == pytest.approx(120.0, abs=5)
         assert np.median(ct[organs == 2]) > 400.0
         assert np.median(ct[organs == 1]) == pytest.approx(0.0, abs=5)

@@ -136,6 +136,25 @@ def test_network_backend_on_a_finer_ct(scene, stored):
     assert found.record("Liver").volume_ml == pytest.approx(truth["Liver"].sum() * 0.064, rel=0.15)
 
 
+def test_the_outline_is_finer_than_the_voxels_of_the_network():
+    """A ball whose share of each 6 mm voxel is known, drawn on 2 mm voxels."""
+    grid, reference = sitk.Image([12] * 3, sitk.sitkUInt8), sitk.Image([36] * 3, sitk.sitkUInt8)
+    grid.SetSpacing([6.0] * 3)
+    reference.SetSpacing([2.0] * 3)
+    reference.SetOrigin([-2.0] * 3)  # three voxels in one of the network
+    points = np.indices((36,) * 3) * 2.0 - 2.0
+    ball = ((points - 31.0) ** 2).sum(0) < 28.0**2
+    share = ball.reshape(12, 3, 12, 3, 12, 3).mean((1, 3, 5))
+    hard = (share > 0.5).astype(np.uint8)
+    dice = {}
+    for name, probability in (("shares", share), ("labels", hard)):
+        both = np.stack([1 - probability, probability]).astype(np.float16)
+        found = sitk.GetArrayFromImage(backend_network.labels_on(hard, [1], both, grid, reference))
+        dice[name] = 2 * (ball & (found == 1)).sum() / (ball.sum() + (found == 1).sum())
+    assert dice["shares"] > 0.98
+    assert 1 - dice["shares"] < 0.6 * (1 - dice["labels"])
+
+
 def test_lesions_are_told_apart_and_a_prior_shifts_them(scene, stored):
     image, truth = scene
     lesions = description(labels={"1": "Lesion"}, mirrored=False)

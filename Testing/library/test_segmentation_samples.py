@@ -35,6 +35,8 @@ def test_labels_lie_on_their_tissues(folder):
         name: arrays["organs"] == number for number, name in enumerate(segmentation_samples.ORGANS, start=1)
     }
     ct, spect = arrays["ct"].astype(float), arrays["spect"]
+    assert arrays["organs"].shape == tuple(2 * n for n in ct.shape)
+    ct, spect = (array.repeat(2, 0).repeat(2, 1).repeat(2, 2) for array in (ct, spect))
     assert np.median(ct[arrays["organs"] == 0]) < -900
     assert -900 < np.median(ct[organs["Lung left"]]) < -600
     assert 20 < np.median(ct[organs["Liver"]]) < 90

@@ -1,8 +1,8 @@
 """Training samples for segmentation networks from randomized virtual patients.
 
 ``python -m TheranosticDoseLib.segmentation_samples --out DIR --count N`` writes one ``.npz`` per patient
-(CT in HU, SPECT in Bq/mL, region labels, organ labels, lesion labels, all on the SPECT grid) and
-``samples.json``.  ``python -m DoseSegmentationLib.training`` reads the folder.
+(CT in HU, SPECT in Bq/mL and region labels on the SPECT grid; organ and lesion labels on half its voxels)
+and ``samples.json``.  ``python -m DoseSegmentationLib.training`` reads the folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from TheranosticDoseLib.phantom import PhantomSettings, VirtualPatient, virtual_
 from TheranosticDoseLib.progress import Progress, report
 
 SPACING_MM = 4.8
+LABEL_FACTOR = 2
+"""Labels lie on voxels that are so much smaller than those of the SPECT."""
 ORGANS = (
     "Body",
     "Lung left",
@@ -57,7 +59,7 @@ def random_settings(seed: int) -> PhantomSettings:
         reference=0,
         spect_size=(96, 72, 176 if tall else int(rng.integers(72, 104))),
         spect_spacing_mm=SPACING_MM,
-        refinement=1,
+        refinement=LABEL_FACTOR,
         top_mm=top,
         ct_size=(128, 128),
         ct_slice_mm=float(rng.choice([3.0, 4.8])),
@@ -75,20 +77,23 @@ def random_settings(seed: int) -> PhantomSettings:
 
 
 def sample_of(patient: VirtualPatient) -> dict[str, np.ndarray]:
-    """Return the arrays ``(z, y, x)`` of a patient on its SPECT grid.
+    """Return the arrays ``(z, y, x)`` of a patient.
 
     Returns
     -------
     dict
-        ``ct`` int16 HU, ``spect`` float32 Bq/mL, ``regions`` uint8 (any, for synthetic contrast),
-        ``organs`` and ``lesions`` uint8 (numbers as in :data:`ORGANS` and :data:`LESIONS`, from 1),
-        ``instances`` uint8 (each lesion its number), ``spacing_mm``.
+        On the SPECT grid ``ct`` int16 HU, ``spect`` float32 Bq/mL, ``spacing_mm``, ``regions`` uint8 (any,
+        for synthetic contrast); on voxels smaller by :data:`LABEL_FACTOR` ``organs`` and ``lesions`` uint8
+        (numbers as in :data:`ORGANS` and :data:`LESIONS`, from 1), ``instances`` uint8 (each lesion its
+        number).
     """
     import SimpleITK as sitk
+    from DoseSegmentationLib.inputs import AIR_HU, finer, resampled
 
     spect = patient.spect[0]
-    ct = sitk.Resample(patient.ct[0], spect, sitk.Transform(), sitk.sitkLinear, -1024.0)
-    labels = sitk.Resample(patient.labels, spect, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    ct = resampled(patient.ct[0], spect, AIR_HU)
+    grid = finer(spect, LABEL_FACTOR)
+    labels = sitk.Resample(patient.labels, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     regions = sitk.GetArrayFromImage(labels).astype(np.uint8)
     organs, instances = organ_labels(patient, regions)
     lesion = np.zeros(256, np.uint8)
@@ -97,7 +102,7 @@ def sample_of(patient: VirtualPatient) -> dict[str, np.ndarray]:
     return {
         "ct": np.clip(sitk.GetArrayFromImage(ct), -1024, 3071).astype(np.int16),
         "spect": sitk.GetArrayFromImage(spect).astype(np.float32),
-        "regions": regions,
+        "regions": regions[::LABEL_FACTOR, ::LABEL_FACTOR, ::LABEL_FACTOR],
         "organs": organs,
         "lesions": np.where(instances > 0, 1, lesion[regions]).astype(np.uint8),
         "instances": instances,
@@ -147,9 +152,13 @@ def _lesions_to_organs(organs: np.ndarray, lesion: np.ndarray) -> None:
     """Give the voxels of lesions to the organ around them: a liver with metastases is a liver."""
     from scipy import ndimage
 
-    if lesion.any():
-        nearest = ndimage.distance_transform_edt(lesion, return_distances=False, return_indices=True)
-        organs[lesion] = organs[tuple(nearest)][lesion]
+    pieces, _ = ndimage.label(lesion)
+    for box in ndimage.find_objects(pieces):
+        # The nearest voxel of another kind lies in the piece's box or right beside it.
+        wider = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        inside, around = lesion[wider], organs[wider]
+        nearest = ndimage.distance_transform_edt(inside, return_distances=False, return_indices=True)
+        around[inside] = around[tuple(nearest)][inside]
 
 
 def write_samples(out: Path, count: int, seed: int = 0, progress: Progress | None = None) -> list[Path]:
