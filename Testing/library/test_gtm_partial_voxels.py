@@ -55,3 +55,20 @@ def test_a_voi_around_another_holds_both(case) -> None:
     sizes = {name: float(array_of(vois[name]).sum()) for name in ("liver", "lesion")}
     expected = (truth["liver"] * sizes["liver"] + truth["lesion"] * sizes["lesion"]) / sum(sizes.values())
     assert found["whole liver"] == pytest.approx(expected, rel=0.03)
+
+
+def test_a_scan_that_was_not_moved_keeps_its_resolution(case) -> None:
+    # Counts over factors leave the last digits of an identity different; that is no interpolation.
+    from types import SimpleNamespace
+
+    from TheranosticDoseLib.workflow.steps import _interpolated
+
+    spect = case[0]
+    values = np.array(array_of(spect))
+    last_digit = image_like(np.nextafter(values, np.float32(np.inf)), spect)
+    moved = resample(spect, spect, sitk.TranslationTransform(3, (2.4, 0.0, 0.0)))
+    registered = SimpleNamespace(
+        study=SimpleNamespace(acquisitions=[SimpleNamespace(spect=spect)] * 3),
+        spect=[spect, last_digit, moved],
+    )
+    assert _interpolated(registered) == [False, False, True]
