@@ -194,8 +194,21 @@ def _split(lungs: np.ndarray, middle: int) -> np.ndarray:
     markers = np.zeros(lungs.shape, np.uint8)
     for part, side in sides.items():
         markers[parts == part] = side
+    if len(set(sides.values())) < 2:
+        _cut(markers, middle)
     nearest = ndimage.distance_transform_edt(markers == 0, return_distances=False, return_indices=True)
     return np.where(lungs, markers[tuple(nearest)], 0)
+
+
+def _cut(markers: np.ndarray, middle: int) -> None:
+    """Part what reaches far to both sides of the body at its thinnest sagittal plane near the middle."""
+    area = np.count_nonzero(markers, axis=(0, 1))
+    if min(area[:middle].sum(), area[middle:].sum()) < 0.2 * area.sum():
+        return  # one lung only
+    reach = len(area) // 10
+    plane = middle - reach + int(np.argmin(area[middle - reach : middle + reach]))
+    markers[markers > 0] = 1
+    markers[:, :, plane:] *= 2
 
 
 def _bone(ct: sitk.Image, body: sitk.Image, bone_hu: float) -> np.ndarray:

@@ -319,3 +319,21 @@ def test_listing():
         assert entry["description"]
         assert entry["available"] or entry["reason"]
     assert listed["classical"]["settings"]["bone_hu"] == 125.0
+
+
+@pytest.mark.parametrize("bridge", [0, 12], ids=["apart", "joined"])
+def test_two_lungs_have_two_names_also_where_they_touch(bridge):
+    """Two air-filled blocks; a broad bridge between them outlasts every erosion."""
+    values = np.full((40, 70, 110), -1000.0, np.float32)
+    values[:, 5:-5, 5:-5] = 40.0
+    values[6:34, 15:55, 15:50] = values[6:34, 15:55, 60:95] = -800.0
+    middle = slice(35 - bridge // 2, 35 + bridge // 2)
+    values[14:26, middle, 50:60] = -800.0
+    ct = sitk.GetImageFromArray(values)
+    ct.SetSpacing([3.0] * 3)
+    found = backends.segment("classical", ct, None, ["Lung left", "Lung right"])
+    for name, columns in (("Lung right", slice(15, 50)), ("Lung left", slice(60, 95))):
+        truth = np.zeros(values.shape, bool)
+        truth[6:34, 15:55, columns] = True
+        mask = sitk.GetArrayFromImage(found.mask(name)) > 0
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
