@@ -169,7 +169,10 @@ def test_bed_map_takes_the_parameters_of_each_region():
     half = np.zeros((2, 2, 2))
     half[0] = 1
     kidney, late = rb.biology_of("kidney"), rb.biology_of("muscle")
-    result = sitk.GetArrayFromImage(rb.bed_map(dose, [(image(half), mono(50), kidney)], (mono(60), late)))
+    maps = rb.bed_map(dose, [(image(half), mono(50), kidney)], (mono(60), late))
+    result, equivalent = map(sitk.GetArrayFromImage, maps)
+    np.testing.assert_allclose(equivalent[0], result[0] / (1 + 2 / 2.6), rtol=1e-6)
+    np.testing.assert_allclose(equivalent[1], result[1] / (1 + 2 / 3.0), rtol=1e-6)
     np.testing.assert_allclose(result[0], rb.bed(10.0, mono(50), 2.6, 2.8), rtol=1e-6)
     np.testing.assert_allclose(result[1], rb.bed(10.0, mono(60), 3.0, 1.5), rtol=1e-6)
 

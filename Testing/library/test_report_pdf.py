@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from TheranosticDoseLib import workflow
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.registration import RegistrationSettings
@@ -62,6 +65,33 @@ def test_the_first_page_says_it_all(results: workflow.Results, folder: Path) -> 
     seal = document["integrity"]["sha256"]
     assert all(seal[:16] in page and "not a medical device" in page for page in pages)
     assert all(part in "".join(pages) for part in (seal[:32], seal[32:]))
+
+
+def test_the_models_are_reported_and_mapped(results: workflow.Results, folder: Path) -> None:
+    document = json.loads((folder / "out" / "results.json").read_text(encoding="utf-8"))
+    with (folder / "out" / "tables" / "radiobiology.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["voi"]: row for row in csv.DictReader(file)}
+    vois = {voi["name"]: voi for voi in document["vois"]}
+    kidney, lesion = vois["Kidney_L"], vois["Lesion_1"]
+    dose, models = kidney["dose"]["led"], kidney["radiobiology"]
+    factor = models["lea_catcheside"] / 2.6
+    assert kidney["bed_gy"] == pytest.approx(dose["mean_gy"] * (1 + factor * dose["mean_gy"]), rel=1e-6)
+    assert models["u_bed_gy"] == pytest.approx(dose["u_mean_gy"] * (1 + 2 * factor * dose["mean_gy"]))
+    assert models["limits"][0]["fraction_used"] == pytest.approx(dose["mean_gy"] / 23)
+    assert 0 < lesion["radiobiology"]["eud_gy"] < lesion["dose"]["led"]["mean_gy"]
+    assert float(rows["Lesion_1"]["eubed_gy"]) == lesion["radiobiology"]["eubed_gy"]
+    assert float(rows["Kidney_L"]["ntcp"]) == models["ntcp"]["probability"]
+    assert rows["Kidney_L"]["eud_gy"] == ""
+    images = folder / "out" / "images"
+    bed, eqd2, gray = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(images / f"{name}_led.nii.gz")))
+        for name in ("bed", "eqd2", "dose")
+    )
+    inside = sitk.GetArrayFromImage(results.voi("Kidney_L").voi.weights) >= 0.5
+    assert np.allclose(bed[inside], gray[inside] * (1 + factor * gray[inside]), rtol=1e-5)
+    assert np.allclose(eqd2[inside], bed[inside] / (1 + 2 / 2.6), rtol=1e-5)
+    page = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert number(lesion["radiobiology"]["eubed_gy"]) in page.partition("Radiobiology (models)")[2]
 
 
 @needs_poppler

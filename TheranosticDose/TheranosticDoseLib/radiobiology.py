@@ -207,7 +207,11 @@ def tcp(bed_gy: np.ndarray, weights: np.ndarray, voxel_ml: float, biology: Biolo
 
 
 def evaluate(
-    dose: sitk.Image, weights: sitk.Image, fit: CurveFit | Terms, biology: Biology, u_mean_gy: float = 0.0
+    dose: sitk.Image,
+    weights: sitk.Image,
+    fit: CurveFit | Terms,
+    biology: Biology,
+    u_mean_gy: float | None = None,
 ) -> dict[str, Any]:
     """Return BED, EQD2, EUD, EUBED, limits and model probabilities of one VOI.
 
@@ -218,7 +222,7 @@ def evaluate(
     fit : CurveFit or sequence of (amplitude, rate)
         Course of the dose rate in the VOI.
     biology : Biology
-    u_mean_gy : float
+    u_mean_gy : float, optional
         Standard uncertainty of the mean dose; carried to ``u_bed_gy`` (parameters taken as exact).
 
     Returns
@@ -237,7 +241,7 @@ def evaluate(
     used = {"dose": mean, "bed": mean_bed}
     return {
         "bed_gy": mean_bed,
-        "u_bed_gy": u_mean_gy * (1 + 2 * g * mean / biology.alpha_beta_gy),
+        "u_bed_gy": None if u_mean_gy is None else u_mean_gy * (1 + 2 * g * mean / biology.alpha_beta_gy),
         "eqd2_gy": eqd2(mean_bed, biology.alpha_beta_gy),
         "mean_voxel_bed_gy": float(np.average(voxel_bed, weights=weight)),
         "eud_gy": eud(voxels, weight, alpha) if alpha else None,
@@ -258,8 +262,8 @@ def bed_map(
     dose: sitk.Image,
     regions: Sequence[tuple[sitk.Image, CurveFit | Terms, Biology]],
     background: tuple[CurveFit | Terms, Biology],
-) -> sitk.Image:
-    """Return the BED of each voxel, Gy.
+) -> tuple[sitk.Image, sitk.Image]:
+    """Return the BED and the EQD2 of each voxel, Gy.
 
     Parameters
     ----------
@@ -272,27 +276,30 @@ def bed_map(
     """
     values = np.asarray(array_of(dose), np.float64)
     fit, biology = background
-    factor = np.full(values.shape, lea_catcheside(fit, biology.repair_half_time_h) / biology.alpha_beta_gy)
+    protraction = np.full(values.shape, lea_catcheside(fit, biology.repair_half_time_h))
+    alpha_beta_gy = np.full(values.shape, biology.alpha_beta_gy)
     largest = np.full(values.shape, 0.5)
     for weights, fit, biology in regions:
         require_same_grid(dose, weights, "The dose map and the VOI")
         weight = array_of(weights)
         mine = (weight >= largest) & (weight > 0)
-        factor[mine] = lea_catcheside(fit, biology.repair_half_time_h) / biology.alpha_beta_gy
+        protraction[mine] = lea_catcheside(fit, biology.repair_half_time_h)
+        alpha_beta_gy[mine] = biology.alpha_beta_gy
         largest[mine] = weight[mine]
-    return image_like(values * (1 + factor * values), dose)
+    bed_gy = values * (1 + protraction * values / alpha_beta_gy)
+    return image_like(bed_gy, dose), image_like(bed_gy / (1 + 2 / alpha_beta_gy), dose)
 
 
 def _inside(dose: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weight = np.asarray(weights, np.float64).ravel()
-    values = np.asarray(dose, np.float64).ravel()
-    inside = weight > 0
-    if not inside.any():
+    flat = np.asarray(weights).ravel()
+    inside = np.flatnonzero(flat > 0)
+    if not inside.size:
         raise InputError("The VOI holds no voxel of the dose grid; it is empty or lies outside the image.")
-    values = values[inside]
+    weight = flat[inside].astype(np.float64)
+    values = np.asarray(dose).ravel()[inside].astype(np.float64)
     if not np.isfinite(values).all() or values.min() < 0:
         raise InputError("The dose inside the VOI holds NaN, infinite or negative voxels.")
-    return values, weight[inside]
+    return values, weight
 
 
 def _positive(what: str, value: float, unit: str) -> None:

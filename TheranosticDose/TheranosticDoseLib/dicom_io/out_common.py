@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # The character set is that of the new object, not of the old one.
 _COPIED = tuple(name for name in PATIENT_AND_STUDY if name != "SpecificCharacterSet")
+STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.7.3"
+"""Multi-frame Grayscale Word Secondary Capture: what images are referred to as that came without DICOM."""
 _TYPE_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 
 
@@ -171,7 +173,7 @@ def stand_ins(place: Place, grid: sitk.Image) -> list[Dataset]:
     """Return datasets that stand for the source images where highdicom wants those: one for each slice or file."""
     references = place.references
     instances = references["instances"] or [place.uid("instance", place.label, place.kind)]
-    sop_class = references["sop_class"] or "1.2.840.10008.5.1.4.1.1.7"
+    sop_class = references["sop_class"] or STAND_IN_CLASS
     count = grid.GetSize()[2]
     datasets = []
     for index, instance in enumerate(instances):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from TheranosticDoseLib.dicom_io.out_common import Place, study_module
+from TheranosticDoseLib.dicom_io.out_common import STAND_IN_CLASS, Place, study_module
 from TheranosticDoseLib.dicom_io.out_dose import write_rtdose
 from TheranosticDoseLib.dicom_io.out_parametric import write_parametric_map
 from TheranosticDoseLib.dicom_io.out_registration import write_spatial_registration
@@ -31,7 +32,8 @@ class ExportSettings(Settings):
     Attributes
     ----------
     rtdose, seg, rtstruct, report, registration, maps : bool
-        ``maps`` are parametric maps of SPECT, TIA and uncertainty.
+        ``rtdose`` are absorbed dose, its uncertainty and BED; ``maps`` parametric maps of SPECT, TIA and
+        uncertainty.
     deidentify : bool
         Apply the basic profile of PS3.15 to every object.
     """
@@ -51,6 +53,8 @@ def export_dicom(
     *,
     reference: str,
     doses_gy: Mapping[str, sitk.Image] | None = None,
+    errors_gy: Mapping[str, sitk.Image] | None = None,
+    effective_gy: Mapping[str, sitk.Image] | None = None,
     maps: Mapping[str, sitk.Image] | None = None,
     vois: Sequence[Voi] = (),
     measurements: Mapping[str, Sequence[Measurement]] | None = None,
@@ -71,6 +75,10 @@ def export_dicom(
         Label of the acquisition whose frame of reference the results are in.
     doses_gy : mapping
         Engine to dose map, Gy.
+    errors_gy : mapping
+        Engine to standard uncertainty of each voxel, Gy.
+    effective_gy : mapping
+        What it is (``BED vsv``) to a map of BED or EQD2, Gy.
     maps : mapping
         Quantity (a key of ``out_parametric.QUANTITIES``) to image.
     vois : sequence of Voi
@@ -96,7 +104,9 @@ def export_dicom(
     """
     settings = settings or ExportSettings()
     place = Place(study, reference, now=now or dt.datetime.now().replace(microsecond=0))
-    jobs = _jobs(place, doses_gy or {}, maps or {}, vois, measurements or {}, transforms or {}, settings)
+    doses = (doses_gy or {}, errors_gy or {}, effective_gy or {}) if settings.rtdose else ({}, {}, {})
+    jobs = _dose_jobs(place, *doses, settings.deidentify)
+    jobs |= _jobs(place, maps or {}, vois, measurements or {}, transforms or {}, settings)
     written = {}
     with staged(Path(out)) as folder:
         for index, (name, write) in enumerate(jobs.items()):
@@ -106,19 +116,34 @@ def export_dicom(
     return written
 
 
-def _jobs(place: Place, doses_gy, maps, vois, measurements, transforms, settings: ExportSettings) -> dict:
-    """Return the writers by file name; each takes its path."""
+def _dose_jobs(place: Place, doses_gy, errors_gy, effective_gy, hidden: bool) -> dict:
+    """Return the writers of RTDOSE objects by file name; each takes its path."""
+    listed = [(engine, f"Absorbed dose ({engine})", "PHYSICAL", image) for engine, image in doses_gy.items()]
+    listed += [
+        (f"u_{engine}", f"Standard uncertainty ({engine})", "ERROR", image)
+        for engine, image in errors_gy.items()
+    ]
+    listed += [
+        (name.replace(" ", "_"), f"{name} (model)", "EFFECTIVE", i) for name, i in effective_gy.items()
+    ]
+    return {
+        f"RTDOSE_{name}": functools.partial(
+            _write_dose, image, place, text, kind, number=9001 + number, hidden=hidden
+        )
+        for number, (name, text, kind, image) in enumerate(listed)
+    }
+
+
+def _write_dose(image, place: Place, text: str, kind: str, path: Path, *, number: int, hidden: bool) -> Path:
+    return write_rtdose(
+        image, path, place, description=text, dose_type=kind, number=number, deidentify=hidden
+    )
+
+
+def _jobs(place: Place, maps, vois, measurements, transforms, settings: ExportSettings) -> dict:
+    """Return the other writers by file name; each takes its path."""
     jobs = {}
     hidden = settings.deidentify
-    for number, (engine, dose) in enumerate(doses_gy.items() if settings.rtdose else ()):
-        jobs[f"RTDOSE_{engine}"] = lambda path, dose=dose, engine=engine, number=number: write_rtdose(
-            dose,
-            path,
-            place,
-            description=f"Absorbed dose ({engine})",
-            number=9001 + number,
-            deidentify=hidden,
-        )
     for number, (quantity, image) in enumerate(maps.items() if settings.maps else ()):
         jobs[f"PM_{quantity}"] = lambda path, image=image, quantity=quantity, number=number: (
             write_parametric_map(image, path, place, quantity, number=9101 + number, deidentify=hidden)
@@ -143,10 +168,10 @@ def _jobs(place: Place, doses_gy, maps, vois, measurements, transforms, settings
     grid = place.study.acquisition(place.label).spect
     for number, (label, transform) in enumerate(transforms.items() if settings.registration else ()):
         moving = Place(place.study, label, now=place.now)
-        jobs[f"REG_{label}"] = lambda path, t=transform, moving=moving, number=number: (
-            write_spatial_registration(
-                t, path, place, moving, grid=grid, number=9401 + number, deidentify=hidden
-            )
+        # A label may be words of the site; a file name is not cleaned.
+        name = f"REG_{number + 1}" if hidden else f"REG_{label}"
+        jobs[name] = lambda path, t=transform, moving=moving, number=number: write_spatial_registration(
+            t, path, place, moving, grid=grid, number=9401 + number, deidentify=hidden
         )
     return jobs
 
@@ -164,7 +189,7 @@ def _write_structures(vois: Sequence[Voi], path: Path, place: Place, deidentify:
         references["study"],
         references["series"],
         references["frame_of_reference"],
-        references["sop_class"] or "1.2.840.10008.5.1.4.1.1.7",
+        references["sop_class"] or STAND_IN_CLASS,
         tuple(references["instances"] or [place.uid("instance", place.label, place.kind)]),
     )
     root = (place.uid("rtstruct", *(f"{voi.name}" for voi in vois)),)

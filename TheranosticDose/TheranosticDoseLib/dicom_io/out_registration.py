@@ -86,10 +86,10 @@ def write_spatial_registration(
         item.SourceFrameOfReferenceUID = moving.references["frame_of_reference"]
         item.DeformableRegistrationGridSequence = Sequence([vectors])
         item.RegistrationTypeCodeSequence = Sequence([code("125024", "DCM", "Image Content-based Alignment")])
-        item.ReferencedImageSequence = Sequence(_references(moving))
         dataset.DeformableRegistrationSequence = Sequence([item])
     for one, where in ((reference, place), (item, moving)):
-        one.ReferencedImageSequence = Sequence(_references(where))
+        if where.references["instances"]:
+            one.ReferencedImageSequence = Sequence(_references(where))
     _refer_to(dataset, place, moving)
     return save_result(dataset, Path(path), deidentify)
 

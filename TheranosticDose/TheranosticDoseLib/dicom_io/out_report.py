@@ -33,6 +33,8 @@ MEASUREMENTS = {
     "d50_gy": ("d50", "99TDOSIM", "Dose to 50 % of the volume", "Gy", "Gray"),
     "d2_gy": ("d2", "99TDOSIM", "Dose to 2 % of the volume", "Gy", "Gray"),
     "bed_gy": ("bed", "99TDOSIM", "Biologically effective dose", "Gy", "Gray"),
+    "eud_gy": ("eud", "99TDOSIM", "Equivalent uniform dose", "Gy", "Gray"),
+    "eubed_gy": ("eubed", "99TDOSIM", "Equivalent uniform biologically effective dose", "Gy", "Gray"),
     "eqd2_gy": ("eqd2", "99TDOSIM", "Equieffective dose in 2 Gy fractions", "Gy", "Gray"),
 }
 

@@ -37,15 +37,25 @@ def export_results(
         Name of the result to its file.
     """
     from TheranosticDoseLib.dicom_io import export_dicom
+    from TheranosticDoseLib.workflow.biology import maps_of
 
     registered = results.registered
+    first = next(iter(results.doses))
+    effective = {f"{name.upper()} {first}": image for name, image in maps_of(results).items()}
+    errors = {name: r.uncertainty for name, r in results.doses.items() if r.uncertainty is not None}
     moving = zip(results.study.acquisitions, registered.transforms, strict=True)
     return export_dicom(
         results.study,
         out,
         reference=registered.reference,
         doses_gy={engine: result.dose for engine, result in results.doses.items()},
-        maps={"tia": results.tia},
+        errors_gy=errors,
+        effective_gy=effective,
+        maps={
+            "tia": results.tia,
+            "relative_uncertainty": results.voxel_fit.relative_uncertainty,
+            "activity_concentration": results.study.acquisition(registered.reference).spect,
+        },
         vois=[result.voi for result in results.vois],
         measurements={voi["name"]: _measurements(voi, document) for voi in document["vois"]},
         transforms={a.label: transform for a, transform in moving if a.label != registered.reference},
@@ -73,7 +83,10 @@ def _measurements(voi: dict[str, Any], document: dict[str, Any]) -> list[Measure
         keys = {"min_gy": "min", "max_gy": "max", **{f"d{p}_gy": f"d{p}_gy" for p in (98, 95, 50, 2)}}
         found += [Measurement(quantity, dose[key], None, engine) for quantity, key in keys.items()]
     first = next(iter(voi["dose"]), "")
-    found += [
-        Measurement(key, voi[key], None, first) for key in ("bed_gy", "eqd2_gy") if voi[key] is not None
+    models = {**voi["radiobiology"], **{key: voi[key] for key in ("bed_gy", "eqd2_gy")}}
+    uncertainty = {"bed_gy": models.get("u_bed_gy")}
+    return found + [
+        Measurement(key, models[key], uncertainty.get(key), first)
+        for key in ("bed_gy", "eqd2_gy", "eud_gy", "eubed_gy")
+        if models.get(key) is not None
     ]
-    return found

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Any
 from TheranosticDoseLib.report import pictures, plots
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from TheranosticDoseLib.workflow.results import Results
 
+BIOLOGY_HEADER = (
+    "VOI", "Tissue", "\N{GREEK SMALL LETTER ALPHA}/\N{GREEK SMALL LETTER BETA}, Gy", "Repair, h", "BED, Gy",
+    "u, Gy", "EQD2, Gy", "EUD, Gy", "EUBED, Gy", "NTCP", "TCP",
+)  # fmt: skip
+BIOLOGY_NOTE = (
+    "Models, not measurements, of the first engine's dose; u is that of the dose alone (k = 1), the parameters are "
+    "taken as exact. A star marks parameters that are a convention and no data of that tissue. EUD, EUBED and TCP "
+    "need an alpha, which only tumors are given; NTCP takes the VOI for the whole organ. Sources are in results.json "
+    "and tables/radiobiology.csv."
+)
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 
 
@@ -50,6 +62,7 @@ def html_report(
     }
     return environment.get_template("report.html.j2").render(
         document=document,
+        biology={"header": BIOLOGY_HEADER, "rows": list(biology_rows(document)), "note": BIOLOGY_NOTE},
         findings=sorted(document["findings"], key=lambda f: SEVERITY_ORDER.index(f["severity"])),
         engines=list(results.doses),
         first=first,
@@ -70,6 +83,28 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 10**digits:
         return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.{digits - 1}e}"
     return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 1e-3 else f"{value:.{digits - 1}e}"
+
+
+def biology_rows(document: dict[str, Any]) -> Iterator[list[str]]:
+    """Give a row a VOI with a curve: the models of :func:`radiobiology.evaluate`."""
+    for voi in document["vois"]:
+        found = voi["radiobiology"]
+        if voi["bed_gy"] is None:
+            continue
+        star = "*" if found["status"] == "convention" else ""
+        models = [found.get(key) for key in ("eud_gy", "eubed_gy")]
+        chances = [(found.get(key) or {}).get("probability") for key in ("ntcp", "tcp")]
+        yield [
+            voi["name"],
+            f"{found['tissue']}{star}",
+            f"{found['alpha_beta_gy']:g}",
+            f"{found['repair_half_time_h']:g}",
+            number(voi["bed_gy"]),
+            number(found.get("u_bed_gy"), 2),
+            number(voi["eqd2_gy"]),
+            *(number(value) for value in models),
+            *("\N{EN DASH}" if chance is None else f"{100 * chance:.1f} %" for chance in chances),
+        ]
 
 
 def expected_range(voi: dict[str, Any]) -> str:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from TheranosticDoseLib.report.html import SEVERITY_ORDER, expected_range, number
+from TheranosticDoseLib.report.html import (
+    BIOLOGY_HEADER,
+    BIOLOGY_NOTE,
+    SEVERITY_ORDER,
+    biology_rows,
+    expected_range,
+    number,
+)
 from TheranosticDoseLib.report.sheet import LINE, SOFT, Sheet
 
 if TYPE_CHECKING:
@@ -75,6 +82,11 @@ def _sheets(results: Results, document: dict[str, Any], shown: list[tuple[str, b
         (3.0, 1.4, 1.4, 1.6, 1.2, 1.9, 2.2, 1.2, 1.0, 1.2, 1.2, 1.2),
         (0, 6),
     )
+    widths = (2.6, 1.7, 1.1, 1.1, 1.2, 1.0, 1.2, 1.2, 1.2, 1.1, 1.1)
+    rows = list(biology_rows(document))
+    header = tuple(title.replace(", ", "\n") for title in BIOLOGY_HEADER)
+    if rows:
+        yield from _tables(document, "Radiobiology (models)", header, rows, widths, (0, 1), note=BIOLOGY_NOTE)
     rows = [
         [f["severity"], f["message"], f["source"], f["remedy"]]
         for f in sorted(document["findings"], key=lambda f: SEVERITY_ORDER.index(f["severity"]))
@@ -197,12 +209,15 @@ def _tables(
     widths: tuple[float, ...],
     words: tuple[int, ...],
     size: float = 7.5,
+    note: str = "",
 ) -> Iterator[Sheet]:
-    """Give as many pages as the rows need."""
+    """Give as many pages as the rows need; the note stands above the first row."""
     first = True
     while rows or first:
         sheet = _new(document)
         sheet.title(title if first else f"{title}, continued")
+        if note and first:
+            sheet.text(note, 7.5, SOFT)
         done = sheet.table(header, rows, widths, words, size) if rows else 0
         if not rows:
             sheet.text("None.")

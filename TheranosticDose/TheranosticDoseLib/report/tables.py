@@ -75,6 +75,23 @@ def dvh_table(results: Results, points: int = 200) -> str:
     return csv_text(["voi", "engine", "dose_gy", "volume_percent"], rows)
 
 
+MODELS = (
+    "tissue", "status", "alpha_beta_gy", "repair_half_time_h", "alpha_per_gy", "lea_catcheside", "bed_gy",
+    "u_bed_gy", "eqd2_gy", "mean_voxel_bed_gy", "eud_gy", "eubed_gy", "ntcp", "tcp", "source",
+)  # fmt: skip
+
+
+def radiobiology_table(document: dict[str, Any]) -> str:
+    """Return the models of each VOI (of the first engine) with their parameters and the source of those."""
+    rows = []
+    for voi in document["vois"]:
+        found = {**voi["radiobiology"], "bed_gy": voi["bed_gy"], "eqd2_gy": voi["eqd2_gy"]}
+        for name in ("ntcp", "tcp"):
+            found[name] = (found.get(name) or {}).get("probability")
+        rows.append([voi["name"], *(found.get(key) for key in MODELS)])
+    return csv_text(["voi", *MODELS], rows)
+
+
 def findings_table(document: dict[str, Any]) -> str:
     """Return the findings."""
     header = ["severity", "field", "message", "value", "source", "remedy"]

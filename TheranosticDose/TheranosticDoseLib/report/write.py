@@ -26,7 +26,8 @@ def write_results(
 
     ``results.json``, ``report.html``, ``report.pdf``, ``tables/*.csv``, ``images/`` (``tia.nii.gz``, its relative
     uncertainty of noise and fit ``tia_relative_u.nii.gz``, how each voxel was fitted ``tia_flags.nii.gz``,
-    ``dose_ENGINE.nii.gz`` and its ``_u``, ``density.nii.gz``, ``vois.seg.nrrd``-like label map).
+    ``dose_ENGINE.nii.gz`` and its ``_u``, ``bed_ENGINE.nii.gz`` and ``eqd2_ENGINE.nii.gz`` (models),
+    ``density.nii.gz``, ``vois.seg.nrrd``-like label map).
     An earlier result in ``out`` is kept under ``earlier``.
 
     Parameters
@@ -68,6 +69,7 @@ def write_results(
             "dose.csv": tables.dose_table(document),
             "activity.csv": tables.activity_table(document),
             "dvh.csv": tables.dvh_table(results),
+            "radiobiology.csv": tables.radiobiology_table(document),
             "findings.csv": tables.findings_table(document),
         }
         for name, text in contents.items():
@@ -83,6 +85,8 @@ def write_results(
 
 
 def _write_images(results: Results, folder: Path) -> None:
+    from TheranosticDoseLib.workflow.biology import maps_of
+
     write_image(results.tia, folder / "tia.nii.gz")
     write_image(results.voxel_fit.relative_uncertainty, folder / "tia_relative_u.nii.gz")
     write_image(results.voxel_fit.flags, folder / "tia_flags.nii.gz")
@@ -91,6 +95,9 @@ def _write_images(results: Results, folder: Path) -> None:
         write_image(result.dose, folder / f"dose_{engine}.nii.gz")
         if result.uncertainty is not None:
             write_image(result.uncertainty, folder / f"dose_{engine}_u.nii.gz")
+    first = next(iter(results.doses))
+    for name, image in maps_of(results).items():
+        write_image(image, folder / f"{name}_{first}.nii.gz")
     labels, names = label_map(results)
     write_image(labels, folder / "vois.nii.gz")
     (folder / "vois.json").write_text(to_json({"labels": names}), encoding="utf-8")
