@@ -259,8 +259,8 @@ def input_statistics(samples: Samples, description: NetworkDescription, most: in
     from DoseSegmentationLib.quality import statistics_of
 
     rows = []
-    for index in range(min(most, len(samples))):
-        sample = samples[index]
+    for index in np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int):
+        sample = samples[int(index)]
         rows.append(statistics_of(whole(sample, description), sample.ct > TISSUE_HU))
     return {
         key: (float(np.mean([r[key] for r in rows])), float(np.std([r[key] for r in rows])))
