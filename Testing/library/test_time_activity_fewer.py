@@ -122,7 +122,21 @@ def test_default_fit_states_intervals_that_hold_for_few_points():
         assert r.coverage_68 > 0.45
         assert r.coverage_95 > 0.8
     mean = np.mean([r.coverage_68 for r in results])
-    assert 0.55 < mean < 0.82
+    assert 0.57 < mean < 0.79
+
+
+def test_uncertainty_of_the_default_fit_is_that_of_the_tissue_while_the_points_lie_in_it():
+    times = np.array([24.0, 72.0, 168.0])
+
+    def u(y, prior):
+        fit = fit_curve(times, y, 0.04 * y, half_life_h=HALF_LIFE_H, settings=FitSettings(prior=prior))
+        return fit.u_tia_mbq_h / fit.tia_mbq_h
+
+    psma = 100.0 * shape(population("177Lu-PSMA/kidney").mean[None], times, DECAY)[0]
+    assert u(psma, "177Lu-PSMA/kidney") < 0.8 * u(psma, "")  # nothing early: the wide population knows less
+    assert u(psma, "generic") == u(psma, "")
+    late = 100.0 * (np.exp(-DECAY * times) - np.exp(-(DECAY + np.log(2) / 60) * times))  # uptake of days
+    assert u(late, "177Lu-PSMA/spleen") == u(late, "")
 
 
 def test_expected_error_of_a_schedule_is_that_of_the_formula_over_the_population():

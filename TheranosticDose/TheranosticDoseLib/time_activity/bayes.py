@@ -116,21 +116,29 @@ def posterior(
 
 
 def population_u(
-    time_h: np.ndarray, activity: np.ndarray, uncertainty: np.ndarray, decay_per_h: float, tia: float
+    time_h: np.ndarray,
+    activity: np.ndarray,
+    uncertainty: np.ndarray,
+    decay_per_h: float,
+    tia: float,
+    prior: Population | None = None,
 ) -> float | None:
-    """Return the root mean square error (k=1) of a TIA, however it was estimated, over the wide population.
+    """Return the root mean square error (k=1) of a TIA, however it was estimated, over a population.
 
     A sum of exponentials chosen for few points is too simple for what is between and before them, and its
     covariance does not know it. Under the posterior of the shapes, with median ``m`` and spread ``s``, the error
-    is ``sqrt(s^2 + (tia - m)^2)``. ``None`` where the points lie outside the population (an uptake of days).
+    is ``sqrt(s^2 + (tia - m)^2)``. The population is that of the tissue; the wide one where there is none or the
+    points lie outside it. ``None`` where they lie outside the wide one too (an uptake of days).
     """
     from TheranosticDoseLib.time_activity.population import population
 
-    found = posterior(time_h, activity, uncertainty, decay_per_h, population("generic"), draws=1500)
-    if found.effective_size < 50:
-        return None
-    middle, spread = found.tia()
-    return float(np.hypot(spread, middle - tia))
+    wide = population("generic")
+    for candidate in (prior, wide) if prior is not None and prior.key != wide.key else (wide,):
+        found = posterior(time_h, activity, uncertainty, decay_per_h, candidate, draws=1500)
+        if found.effective_size >= 50:
+            middle, spread = found.tia()
+            return float(np.hypot(spread, middle - tia))
+    return None
 
 
 def _log_likelihood(latent, time_h, y, w, decay_per_h):

@@ -71,7 +71,7 @@ class CurveFit:
         Of ``amplitude_i`` (MBq) and the logarithms of the rate steps, see ``models``.
     tia_mbq_h, u_tia_mbq_h : float
         Time-integrated activity from 0 to infinity and its uncertainty (k=1): for ``auto`` and ``average`` the
-        error over a wide population of shapes (``population_u``), else the covariance of the fit.
+        error over the population of shapes of the tissue (``population_u``), else the covariance of the fit.
     aicc : float
         Of ``model``.
     candidates : list of dict
@@ -271,8 +271,10 @@ def assemble(points, components, findings, half_life_h, settings) -> CurveFit:
     u_tia = float(np.sqrt(variance))
     if settings.model in ("auto", "average"):
         from TheranosticDoseLib.time_activity.bayes import population_u
+        from TheranosticDoseLib.time_activity.population import population
 
-        wide = population_u(points.time_h, points.activity, points.uncertainty, best.decay_per_h, tia)
+        tissue = population(settings.prior) if settings.prior else None
+        wide = population_u(points.time_h, points.activity, points.uncertainty, best.decay_per_h, tia, tissue)
         u_tia = u_tia if wide is None else wide
     fit = CurveFit(
         model=best.model.name,

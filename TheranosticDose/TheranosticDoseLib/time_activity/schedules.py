@@ -228,7 +228,7 @@ def estimate(
         return tia, tia * np.hypot(relative_u, np.sqrt(np.mean((ratio - 1) ** 2)))
     tia, u_tia = fit_many(time_h, activity, u, half_life_h, FitSettings(model=method))[:2]
     rows = zip(activity, u, tia, strict=True)
-    wide = [population_u(time_h, y, s, decay, value) for y, s, value in rows]
+    wide = [population_u(time_h, y, s, decay, value, prior) for y, s, value in rows]
     return tia, np.array([own if u is None else u for own, u in zip(u_tia, wide, strict=True)])
 
 
