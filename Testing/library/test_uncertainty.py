@@ -107,6 +107,13 @@ def test_a_shift_matters_more_to_small_regions_and_to_unequal_surroundings():
     assert gradient == pytest.approx(0.5 * 3.0 / np.sqrt(3) * 3 / (8 * radius), rel=1e-6)
 
 
+def test_a_change_of_volume_adds_to_what_varies_between_scans():
+    def u(change):
+        return float(point_relative_u(50.0, volume_ml=150.0, registration_mm=2.0, volume_change=change))
+
+    assert u(-0.04) == pytest.approx(np.hypot(u(0.0), 0.04))
+
+
 @pytest.mark.parametrize(
     "settings", [FitSettings(), FitSettings(method="bayes"), FitSettings(model="trapezoid_slope")]
 )

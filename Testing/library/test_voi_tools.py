@@ -23,6 +23,7 @@ from TheranosticDoseLib.voi_tools import (
     voi_on_acquisition,
     voi_on_grid,
     vois_on_reference,
+    volume_change,
     volume_ml,
 )
 
@@ -188,6 +189,20 @@ def test_a_scan_that_does_not_hold_a_voi_has_no_point_for_it_and_a_finding():
         assert np.isnan(result.activity_mbq[1])
         assert list(result.fit.time_h) == [24.0, 168.0]
         assert any("96h; that time point was left out" in finding.message for finding in result.findings)
+
+
+def test_volume_change_is_that_of_the_transform():
+    from types import SimpleNamespace
+
+    image = grid()
+    bigger = sitk.AffineTransform(3)
+    bigger.Scale((1.02, 1.0, 0.97))
+    turned = sitk.Euler3DTransform((0, 0, 0), 0.1, 0.0, 0.05, (5.0, -3.0, 2.0))
+    study = SimpleNamespace(grid=image, transforms=(sitk.Transform(3, sitk.sitkIdentity), bigger, turned))
+    voi = Voi("Kidney_L", sphere(image, (6.0, 0.0, -8.0)))
+    assert volume_change(study, 0, voi) == pytest.approx(0.0, abs=1e-9)
+    assert volume_change(study, 1, voi) == pytest.approx(1.02 * 0.97 - 1, abs=1e-6)
+    assert volume_change(study, 2, voi) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_propagation_to_another_scan(registered):

@@ -241,6 +241,31 @@ def part_scanned(registered: RegisteredStudy, position: int, voi: Voi) -> float:
     return float(np.sum(inside * array_of(seen)) / inside.sum())
 
 
+def volume_change(registered: RegisteredStudy, position: int, voi: Voi) -> float:
+    """Return by which part the tissue of a VOI is larger (or smaller, negative) on a scan, by the registration.
+
+    The mean of the Jacobian determinant of the transform over the VOI, less one.
+    """
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.registration.fields import jacobian
+
+    transform = registered.transforms[position]
+    weights = array_of(voi.weights)
+    box = bounding_box(weights, margin=3)
+    part = registered.grid[tuple(box[::-1])]
+    field = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        part.GetSize(),
+        part.GetOrigin(),
+        part.GetSpacing(),
+        part.GetDirection(),
+    )
+    inside = weights[box].astype(np.float64)
+    return float(np.sum(inside * jacobian(field)) / inside.sum()) - 1.0
+
+
 def voi_on_acquisition(registered: RegisteredStudy, voi: Voi, label: str) -> Voi:
     """Return a VOI of the reference grid carried to the grid of another scan (for propagation)."""
     from TheranosticDoseLib.registration import inverse_transform

@@ -216,13 +216,14 @@ def point_relative_u(
     camera_factor_cps_per_mbq: float | None = None,
     duration_s: float | None = None,
     registration_mm: float | None = None,
+    volume_change: float = 0.0,
     settings: UncertaintySettings | None = None,
 ) -> np.ndarray:
     """Return the relative uncertainty (k=1) of each point that varies from scan to scan.
 
     Counting statistics of the region (where camera factor and duration are known), the registration residual
-    (loss, and gain or loss across a gradient of the surroundings) and ``scan_to_scan``; give them to ``fit_curve``
-    times the activity.
+    (loss, and gain or loss across a gradient of the surroundings), the volume change of the region and
+    ``scan_to_scan``; give them to ``fit_curve`` times the activity.
 
     Parameters
     ----------
@@ -231,6 +232,10 @@ def point_relative_u(
     camera_factor_cps_per_mbq, duration_s : float, optional
     registration_mm : float, optional
         Residual; default that of the settings. 0 for the reference time point.
+    volume_change : float
+        By which part the registration says the tissue of the region is larger or smaller on that scan: its
+        concentration times the volume on the reference misses its activity by as much, unless the registration
+        is wrong by as much.
     settings : UncertaintySettings, optional
     """
     settings = UncertaintySettings() if settings is None else settings
@@ -244,4 +249,4 @@ def point_relative_u(
     # A component of the shift, over the surface of a sphere, where the blurred edge has half the contrast.
     radius_mm = (3.0 * volume_ml * 1000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
     gradient = 0.5 * settings.neighbor_contrast * shift / np.sqrt(3.0) * 0.75 / radius_mm
-    return np.sqrt(counting**2 + loss**2 + gradient**2 + settings.scan_to_scan**2)
+    return np.sqrt(counting**2 + loss**2 + gradient**2 + volume_change**2 + settings.scan_to_scan**2)

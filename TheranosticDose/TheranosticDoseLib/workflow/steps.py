@@ -93,7 +93,8 @@ def voi_results(
         activity = tuple(a / r for (a, _), r in zip(points, recovery, strict=True))
         weights = np.asarray(array_of(voi.weights), np.float64)
         volume_ml = float(weights.sum()) * voxel_volume_ml(voi.weights)
-        u_activity = _point_uncertainty(registered, activity, volume_ml, settings)
+        sources = [source for _, source in points]
+        u_activity = _point_uncertainty(registered, voi, activity, sources, volume_ml, settings)
         prior = prior_key(administration.radiopharmaceutical, voi.name, voi.kind)
         results.append(
             VoiResult(
@@ -156,25 +157,37 @@ def _measured(
 
 
 def _point_uncertainty(
-    registered: RegisteredStudy, activity_mbq: tuple[float, ...], volume_ml: float, settings: RunSettings
+    registered: RegisteredStudy,
+    voi: Voi,
+    activity_mbq: tuple[float, ...],
+    sources: list[str],
+    volume_ml: float,
+    settings: RunSettings,
 ) -> tuple[float, ...]:
-    """Return what varies from scan to scan, MBq: counts and the registration residual.
+    """Return what varies from scan to scan, MBq: counts, the registration residual and the change of volume.
 
     Where counts are not known (a volume in Bq/mL without a camera factor), ``fit.relative_uncertainty`` stands
     for their noise.
     """
     from TheranosticDoseLib.uncertainty import point_relative_u
+    from TheranosticDoseLib.voi_tools import volume_change
 
     factor = settings.quantification.camera_factor_cps_per_mbq
     values = []
-    for acquisition, activity in zip(registered.study.acquisitions, activity_mbq, strict=True):
+    for position, (acquisition, activity) in enumerate(
+        zip(registered.study.acquisitions, activity_mbq, strict=True)
+    ):
         counted = bool(factor and acquisition.duration_s)
+        # What was drawn on its own scan needs no registration, nor does the reference.
+        still = acquisition.label == registered.reference or sources[position] == "drawn"
+        deforms = not still and voi.kind not in NOT_SCALED
         relative = point_relative_u(
             abs(activity),
             volume_ml=volume_ml,
             camera_factor_cps_per_mbq=factor,
             duration_s=acquisition.duration_s,
-            registration_mm=0.0 if acquisition.label == registered.reference else None,
+            registration_mm=0.0 if still else None,
+            volume_change=volume_change(registered, position, voi) if deforms else 0.0,
             settings=settings.budget(),
         )
         noise = 0.0 if counted else settings.fit.relative_uncertainty
