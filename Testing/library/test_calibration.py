@@ -143,9 +143,10 @@ def test_cupping_is_told() -> None:
 
 def test_a_cut_cylinder_and_nonsense_are_refused() -> None:
     scan, _ = cylinder_scan(seed=None)
-    cut = sitk.RegionOfInterest(scan.spect, [30, 72, 72], [0, 0, 0])
-    with pytest.raises(InputError, match="edge of the SPECT"):
-        calibrate_cylinder(PhantomScan(cut, "CNTS", DURATION_S), 1000.0)
+    for size in ([30, 72, 72], [72, 72, 40]):
+        cut = sitk.RegionOfInterest(scan.spect, size, [0, 0, 0])
+        with pytest.raises(InputError, match="edge of the SPECT"):
+            calibrate_cylinder(PhantomScan(cut, "CNTS", DURATION_S), 1000.0)
     for activity in (0.0, float("nan"), -5.0):
         with pytest.raises(InputError, match="activity"):
             calibrate_cylinder(scan, activity)

@@ -140,11 +140,10 @@ def _cylinder(values: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.n
         raise InputError("No cylinder was found in the phantom scan.")
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     inside = ndimage.binary_fill_holes(labels == largest)
-    touches = any(inside.take(end, axis).any() for axis in range(1, 3) for end in (0, -1))
+    touches = any(inside.take(end, axis).any() for axis in range(3) for end in (0, -1))
     if touches or inside.all():
-        raise InputError(
-            "The cylinder reaches the edge of the SPECT in a slice; the whole of it must be seen."
-        )
+        # Cut along its axis too it would hold less than its activity: a factor that is wrong without a word.
+        raise InputError("The cylinder reaches the edge of the SPECT; the whole of it must be seen.")
     distance = ndimage.distance_transform_edt(inside, sampling=spacing)
     distance -= ndimage.distance_transform_edt(~inside, sampling=spacing)
     return inside, distance
