@@ -183,6 +183,9 @@ def test_trapezoid_by_hand(before, first):
         ([4, 24, 96, 168], [30, 24000, 10, 5], None, UnitsError, "kBq"),
         ([4, 24, 96], [3, 2], None, InputError, "as many times"),
         ([0.0], [3], None, InputError, "before any uptake"),
+        ([4, 24, 96], [3, 2, 1], [0.1, 0.1], InputError, "one uncertainty"),
+        (["a day"], [3], None, InputError, "lists of numbers"),
+        ([14400, 86400, 345600], [30, 24, 10], None, UnitsError, "seconds or minutes"),
     ],
 )
 def test_bad_points_are_one_sentence(times, values, u, error, word):
@@ -202,9 +205,27 @@ def test_times_in_days_missing_uncertainty_and_zeros_are_findings():
     days = fit_curve(TIMES / 24, 50 * np.exp(-0.01 * TIMES), half_life_h=HALF_LIFE_H)
     assert "in days" in messages(days)
     assert "No uncertainty" in messages(days)
+    for early in ([3.0], [1.0, 4.0]):
+        fit = fit_curve(early, 10 * np.exp(-0.2 * np.array(early)), half_life_h=HALF_LIFE_H)
+        assert "in days" in messages(fit)
     zero = fit_curve(TIMES, np.zeros(4), half_life_h=HALF_LIFE_H)
     assert zero.tia_mbq_h == 0
     assert "zero" in messages(zero)
+
+
+def test_points_in_two_units_are_a_finding_and_fast_clearance_is_not():
+    mixed = fit_curve(TIMES, [60e3, 45e3, 18.0, 8.0], half_life_h=HALF_LIFE_H)
+    assert "at 4, 24 h" in messages(mixed)
+    assert "kBq" in messages(mixed)
+    assert "kBq" in messages(fit_curve([24.0, 96.0], [45e3, 18.0], half_life_h=HALF_LIFE_H))
+    fast = fit_curve(TIMES, 1e5 * np.exp(-np.log(2) / 6 * TIMES), half_life_h=HALF_LIFE_H)
+    assert "kBq" not in messages(fast)
+
+
+def test_half_life_of_rising_points_is_not_beyond_the_physical_one():
+    fit = fit_curve([24.0, 96.0], [20.0, 40.0], half_life_h=HALF_LIFE_H)
+    assert 0 < fit.effective_half_life_h <= HALF_LIFE_H * (1 + 1e-9)
+    assert "rises" in messages(fit)
 
 
 def test_a_zero_point_without_width_does_not_stop_the_fit():

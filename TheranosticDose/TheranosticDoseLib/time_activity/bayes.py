@@ -57,8 +57,9 @@ class Posterior:
         return np.maximum(height, 0) * area(self.latent[rows], self.decay_per_h)
 
     def effective_half_life_h(self) -> float:
-        """Return the mean effective half-life between 24 and 168 h."""
-        return float(self.probability @ effective_half_life_h(self.latent, self.decay_per_h))
+        """Return the mean effective half-life between 24 and 168 h, at most the physical one."""
+        rate = np.log(2) / effective_half_life_h(self.latent, self.decay_per_h)
+        return float(self.probability @ (np.log(2) / np.maximum(rate, self.decay_per_h)))
 
     @property
     def effective_size(self) -> float:

@@ -10,6 +10,11 @@ from TheranosticDoseLib.errors import InputError, UnitsError
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.time_activity.settings import FitSettings
 
+MOST_HALF_LIVES = 20
+"""Nothing is measured a millionfold decayed; such a time is in another unit."""
+UNIT_DECADES = 2.3
+"""Points this far apart (a factor of 200) may be in different units."""
+
 
 @dataclass(frozen=True)
 class Points:
@@ -39,7 +44,10 @@ def checked_points(
     UnitsError
         Where one point, or the curve, is in another unit than the rest.
     """
-    time, values = np.atleast_1d(np.asarray(time_h, float)), np.atleast_1d(np.asarray(activity, float))
+    try:
+        time, values = np.atleast_1d(np.asarray(time_h, float)), np.atleast_1d(np.asarray(activity, float))
+    except (TypeError, ValueError):
+        raise InputError("Times (h) and activities (MBq) of a curve are lists of numbers.") from None
     if time.ndim != 1 or time.shape != values.shape or not len(time):
         msg = (
             f"A curve needs as many times as activities and at least one; got {time.size} and {values.size}."
@@ -55,6 +63,12 @@ def checked_points(
         findings.append(
             Finding("info", "time_activity.time_h", "The points were not in order of time; they were sorted.")
         )
+    if time[-1] > MOST_HALF_LIVES * half_life_h:
+        msg = (
+            f"A point lies {time[-1]:g} h after the administration, {time[-1] / half_life_h:.0f} half-lives; "
+            "are the times in seconds or minutes? Give hours."
+        )
+        raise UnitsError(msg)
     equal = np.flatnonzero(np.diff(time) < 1e-6)
     if len(equal):
         msg = (
@@ -100,7 +114,11 @@ def _uncertainty(values, uncertainty, order, settings, findings) -> np.ndarray:
         )
         # A zero point still needs a width: that of a point of 5 % of the largest.
         return np.maximum(relative * np.maximum(values, 0.05 * values.max()), max(floor, 1e-300))
-    sigma = np.broadcast_to(np.asarray(uncertainty, float), values.shape)[order]
+    try:
+        sigma = np.broadcast_to(np.asarray(uncertainty, float), values.shape)[order]
+    except (TypeError, ValueError):
+        msg = f"Give one uncertainty (MBq, k=1) for each of the {len(values)} points, or none."
+        raise InputError(msg) from None
     # A relative uncertainty of nothing is nothing; such a point gets that of a small one.
     least = 0.05 * settings.relative_uncertainty * values.max()
     sigma = np.where((sigma == 0) & (values == 0), max(least, 1e-300), sigma)
@@ -130,6 +148,7 @@ def _check_units(time, values, half_life_h, settings, findings) -> None:
                 "is it in kBq or GBq? Give all points in MBq."
             )
             raise UnitsError(msg)
+    findings += _two_units(time[positive], values[positive], half_life_h)
     given = settings.administered_activity_mbq
     if given is not None:
         left = given * np.exp2(-time / half_life_h)
@@ -150,16 +169,44 @@ def _check_units(time, values, half_life_h, settings, findings) -> None:
                     remedy="Check camera factor, units and administered activity.",
                 )
             )
-    if len(time) >= 3 and time[-1] < 0.09 * half_life_h and time[-1] <= 16 and half_life_h > 48:
+    if time[-1] < 0.09 * half_life_h and time[-1] <= 16 and half_life_h > 48:
+        which = f"All {len(time)} points lie" if len(time) > 1 else "The only point lies"
         findings.append(
             Finding(
                 "warning",
                 "time_activity.time_h",
-                f"All {len(time)} points lie within {time[-1]:g} h of the administration; are the times in days?",
+                f"{which} within {time[-1]:g} h of the administration; are the times in days?",
                 float(time[-1]),
                 remedy="Give times in hours after the administration.",
             )
         )
+
+
+def _two_units(time: np.ndarray, values: np.ndarray, half_life_h: float) -> list[Finding]:
+    """Return a finding where the points fall into two groups with a jump of a unit between them."""
+    if len(values) < 2:
+        return []
+    logs = np.log10(values * np.exp2(time / half_life_h))
+    rank = np.argsort(logs)
+    gaps = np.diff(logs[rank])
+    split = int(np.argmax(gaps)) + 1
+    if gaps[split - 1] < UNIT_DECADES or max(np.ptp(logs[rank[:split]]), np.ptp(logs[rank[split:]])) > 1.5:
+        return []
+    high = ", ".join(f"{t:g}" for t in np.sort(time[rank[split:]]))
+    factor = 10 ** gaps[split - 1]
+    text = (
+        f"The activity at {high} h is {factor:.0f} times or more that of the other points; are some in kBq?"
+    )
+    return [
+        Finding(
+            "warning",
+            "time_activity.activity_mbq",
+            text,
+            float(gaps[split - 1]),
+            "",
+            "Give all points in MBq.",
+        )
+    ]
 
 
 def late_findings(points: Points, half_life_h: float, settings: FitSettings) -> list[Finding]:
