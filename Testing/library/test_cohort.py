@@ -68,6 +68,26 @@ def test_finished_patients_stay_and_a_failed_one_does_not_stop_the_rest(tmp_path
     assert read_results(half)
 
 
+def test_a_cohort_without_identity(tmp_path: Path) -> None:
+    pytest.importorskip("dicomanonymizer")
+    from TheranosticDoseLib.cohort.job import WITHHELD, compute
+
+    source = tiny_study(tmp_path / "source", patient_id="MUSTERMANN")
+    listed = {"p1": source, "p2": tmp_path / "MUSTERMANN"}
+    one, gone = read_manifest(write_manifest(tmp_path, listed, deidentify=True))
+    out = tmp_path / "out" / "p1"
+    assert compute(one, str(out))["status"] == "finished"
+    assert read_results(out)["deidentified"]
+    assert not [
+        p for p in out.rglob("*") if p.suffix in (".json", ".csv", ".dcm") and b"MUSTERMANN" in p.read_bytes()
+    ]
+    assert (out / "dicom_results" / "SR.dcm").is_file()
+    assert compute(one, str(out))["status"] == "finished earlier"
+    assert compute(gone, str(tmp_path / "out" / "p2"))["message"] == WITHHELD
+    with pytest.raises(InputError, match="true or false"):
+        read_manifest(write_manifest(tmp_path, listed, deidentify="yes"))
+
+
 @pytest.mark.slow
 def test_two_workers_compute_what_one_process_computes(tmp_path: Path) -> None:
     source = tiny_study(tmp_path / "source")

@@ -142,6 +142,12 @@ def test_mixed_patients_the_same_cycle_and_a_changed_file(cycles: list[Path], tm
         read_cycles([cycles[0], cycles[0]])
     with pytest.raises(InputError, match="vsv"):
         read_cycles(cycles, "vsv")
+    dose = tmp_path / "out" / "images" / "dose_led.nii.gz"
+    whole = read_cycles([tmp_path / "out"])[0][0]
+    twice = whole.image("dose_led") * 2
+    sitk.WriteImage(twice, str(dose))
+    with pytest.raises(InputError, match="dose_led.nii.gz was changed after it was written"):
+        whole.image("dose_led")
     path = tmp_path / "out" / "results.json"
     path.write_text(path.read_text().replace("somebody else", "tiny"))
     with pytest.raises(InputError, match="was changed"):

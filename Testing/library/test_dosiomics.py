@@ -1,14 +1,21 @@
 """Dosiomics: the IBSI consensus, perturbations, tables."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from TheranosticDoseLib import dosiomics
+from TheranosticDoseLib import dosiomics, workflow
+from TheranosticDoseLib.cohort import BatchResult
+from TheranosticDoseLib.cohort.page import write_summary
 from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.geometry import image_like
+from TheranosticDoseLib.report.anonymous import without_identity
 from TheranosticDoseLib.study import Voi
+from TheranosticDoseLib.workflow.features import with_features
+from tiny_study import tiny_study
 
 
 def image(array, spacing=(4.0, 4.0, 4.0)):
@@ -68,6 +75,50 @@ def test_table_is_tidy_and_explained():
     explained = {entry["name"] for entry in dosiomics.data_dictionary()}
     assert set(dosiomics.COLUMNS) <= explained
     assert set(dosiomics.FAMILIES) <= explained
+
+
+def test_a_run_writes_its_features_and_a_cohort_collects_them(tmp_path, monkeypatch):
+    pytest.importorskip("mirp")
+
+    def mean_only(one, weights, bins):
+        inside = sitk.GetArrayFromImage(weights) >= 0.5
+        return {"stat_mean": float(sitk.GetArrayFromImage(one)[inside].mean()), "cm_nothing": float("nan")}
+
+    monkeypatch.setattr(dosiomics, "features", mean_only)
+    chosen = {"registration": {"method": "none"}, "dosiomics": {"robustness": True}}
+    settings = workflow.RunSettings.from_dict(chosen)
+    out = tmp_path / "patients" / "p1"
+    results = workflow.run(tiny_study(tmp_path / "in"), out, settings, ("led",))
+    with (out / "tables" / "features.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    means = {(row["voi"], row["image"]): row for row in rows if row["feature"] == "stat_mean"}
+    assert {voi for voi, _ in means} == {"Liver", "Kidney_L", "Kidney_R", "Lesion_1"}
+    assert {image for _, image in means} == {"dose", "spect", "ct"}
+    weights = sitk.GetArrayFromImage(results.voi("Liver").voi.weights)
+    dose = sitk.GetArrayFromImage(results.doses["led"].dose)
+    liver = means["Liver", "dose"]
+    assert float(liver["value"]) == pytest.approx(dose[weights >= 0.5].mean(), rel=1e-6)
+    assert (liver["case"], liver["unit"]) == ("tiny", "Gy")
+    assert float(liver["cv_voi"]) > 0
+    assert float(liver["cv_uncertainty"]) > 0
+    assert means["Liver", "spect"]["cv_uncertainty"] == ""
+    assert all(row["value"] == "" for row in rows if row["feature"] == "cm_nothing")
+    assert (out / "tables" / "features_dictionary.csv").read_text().startswith("kind,name,meaning\n")
+    patients = ({"id": "p1", "status": "finished", "message": "", "seconds": 1.0},)
+    write_summary(BatchResult(patients, 1.0, tmp_path))
+    with (tmp_path / "features.csv").open(newline="", encoding="utf-8") as file:
+        collected = list(csv.DictReader(file))
+    assert len(collected) == len(rows)
+    assert {row["case"] for row in collected} == {"p1"}
+    hidden, _ = without_identity(results)
+    assert "tiny" not in {row["case"] for row in hidden.features}
+    monkeypatch.undo()
+    few = np.zeros(weights.shape)
+    few[2, 2, 2:5] = 1
+    voi = dataclasses.replace(results.vois[0].voi, weights=image_like(few, results.tia))
+    small = dataclasses.replace(results, vois=(dataclasses.replace(results.vois[0], voi=voi),), findings=())
+    (finding,) = with_features(small).findings
+    assert (finding.severity, finding.field) == ("missing", "dosiomics.Liver")
 
 
 @pytest.mark.slow

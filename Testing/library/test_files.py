@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from TheranosticDoseLib import workflow
 from TheranosticDoseLib.errors import OutputError
-from TheranosticDoseLib.files import sha256, staged, to_json, write_image, write_whole
+from TheranosticDoseLib.files import require_writable, sha256, staged, to_json, write_image, write_whole
 
 
 def test_staged_entries_appear_together(tmp_path: Path) -> None:
@@ -68,6 +69,16 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs /dev/full")
+def test_an_unwritable_target_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("x")
+    with pytest.raises(OutputError, match="in the way"):
+        require_writable(tmp_path / "in the way")
+    require_writable(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(OutputError, match="in the way"):
+        workflow.run(tmp_path / "no study", tmp_path / "in the way")
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     write_whole(path, "old")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import importlib.util
 import io
 import logging
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.errors import EngineUnavailableError, InputError
 from TheranosticDoseLib.geometry import array_of, image_like, require_same_grid
@@ -103,13 +105,26 @@ def features(image: sitk.Image, weights: sitk.Image, bins: int = 32) -> dict[str
             "ivh_discretisation_method": "fixed_bin_number",
         }
     )
-    row = _extract(image, image_like(mask.astype(np.float32), image), discretisation)
+    box = bounding_box(mask, margin=2)
+    row = _extract(
+        *(_part(one, box) for one in (image, image_like(mask.astype(np.float32), image))), discretisation
+    )
     wanted = tuple(f"{family}_" for family in FAMILIES)
     found = {ibsi_name(name): float(value) for name, value in row.items() if name.startswith(wanted)}
     return {
         **found,
         **volume_fraction_intensities(np.asarray(array_of(image))[mask], whole_numbers=bins == 0),
     }
+
+
+def _part(image: sitk.Image, box: tuple[slice, ...]) -> sitk.Image:
+    return image[tuple(slice(one.start, one.stop) for one in reversed(box))]
+
+
+def require_mirp() -> None:
+    """Raise :class:`EngineUnavailableError` where mirp is not installed."""
+    if importlib.util.find_spec("mirp") is None:
+        raise EngineUnavailableError("Dosiomics needs mirp: pip install mirp.")
 
 
 def volume_fraction_intensities(values: np.ndarray, whole_numbers: bool = False) -> dict[str, float]:
@@ -240,7 +255,21 @@ def table_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "" if row.get(key) is None else row[key] for key in COLUMNS})
+        writer.writerow({key: _cell(row.get(key)) for key in COLUMNS})
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return what is written of a value: nothing for none, and for a feature that is not defined."""
+    return "" if value is None or (isinstance(value, float) and not np.isfinite(value)) else value
+
+
+def dictionary_csv() -> str:
+    """Return :func:`data_dictionary` as CSV text."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, ("kind", "name", "meaning"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(data_dictionary())
     return buffer.getvalue()
 
 
@@ -265,10 +294,9 @@ def _extract(image: sitk.Image, mask: sitk.Image, settings: dict[str, Any]) -> d
     """Run mirp on files (it takes the voxel size from them)."""
     import SimpleITK as sitk
 
-    try:
-        from mirp import extract_features
-    except ImportError as error:
-        raise EngineUnavailableError("Dosiomics needs mirp: pip install mirp.") from error
+    require_mirp()
+    from mirp import extract_features
+
     merged = "3d_volume_merge"
     with tempfile.TemporaryDirectory(prefix="theranostic-dosiomics-") as folder, _quiet():
         paths = {}

@@ -60,6 +60,12 @@ def staged(out: Path, keep_earlier: bool = True) -> Iterator[Path]:
                 out.rmdir()  # only where nothing was written
 
 
+def require_writable(out: Path) -> None:
+    """Raise :class:`OutputError` where ``out`` cannot be written to; said before the work, not after it."""
+    with staged(out):
+        pass
+
+
 def _publish(staging: Path, out: Path, keep_earlier: bool) -> None:
     """Move the entries of ``staging`` to ``out``; earlier ones of the same name are kept aside."""
     entries = sorted(staging.iterdir())

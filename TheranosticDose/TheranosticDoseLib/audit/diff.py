@@ -9,8 +9,10 @@ from typing import Any
 
 from TheranosticDoseLib.errors import InputError
 
-VOLATILE = ("integrity", "timings_s", "software", "seconds", "cpu_seconds", "decays_per_second", "finished")
-"""Entries that differ between two runs of the same computation: clocks, machine, and the seal over them."""
+VOLATILE = (
+    "integrity", "files", "timings_s", "software", "seconds", "cpu_seconds", "decays_per_second", "finished",
+)  # fmt: skip
+"""Entries that differ between two runs of the same computation: clocks, machine, and the seals over them."""
 KEYS = ("name", "label", "product", "model", "source", "field")
 """What names an entry of a list, so that an added VOI does not shift all that follow."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -55,8 +56,11 @@ def run(options: argparse.Namespace) -> None:
     """From files to the result folder."""
     from TheranosticDoseLib import workflow
     from TheranosticDoseLib.dicom_io import ExportSettings
+    from TheranosticDoseLib.dosiomics import DosiomicsSettings
 
-    settings = workflow.RunSettings.from_dict(read_json(options.settings)) if options.settings else None
+    settings = workflow.RunSettings.from_dict(read_json(options.settings) if options.settings else None)
+    if options.features and settings.dosiomics is None:
+        settings = dataclasses.replace(settings, dosiomics=DosiomicsSettings())
     engines = tuple(options.engine or workflow.DEFAULT_ENGINES)
     dicom = ExportSettings(deidentify=options.deidentify) if options.dicom or options.deidentify else None
     with progress_of(options.progress) as progress:

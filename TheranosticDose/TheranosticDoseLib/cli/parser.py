@@ -91,6 +91,9 @@ def _study(table) -> None:
     run.add_argument("--settings", type=Path, metavar="FILE", help="JSON with the settings of the steps")
     run.add_argument("--engine", action="append", metavar="NAME", help="dose engine, may be repeated")
     run.add_argument("--voi", action="append", type=Path, metavar="FILE", help="RTSTRUCT, SEG or label map")
+    run.add_argument(
+        "--features", action="store_true", help="dosiomics: IBSI features per VOI (tables/features.csv)"
+    )
     run.add_argument("--dicom", action="store_true", help="write the results as DICOM too (dicom_results)")
     run.add_argument(
         "--deidentify",
@@ -277,5 +280,12 @@ def _commission(table) -> None:
         action="append",
         choices=("kinetics", "physics", "patients"),
         help="only this, may be repeated",
+    )
+    commission.add_argument(
+        "--case",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="data of the site with a reference.json, may be repeated",
     )
     commission.epilog = "Exit status 0: passed; 1: not passed. " + DISCLAIMER

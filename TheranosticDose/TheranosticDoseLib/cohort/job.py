@@ -52,7 +52,8 @@ def _of_manifest(path: Path) -> list[Path]:
     return [path, *(path.parent / name for name in names)]
 
 
-_DECIDES = ("settings", "engines", "overrides")
+_DECIDES = ("settings", "engines", "overrides", "deidentify")
+WITHHELD = "What went wrong may name the patient and is not repeated here; run this patient alone."
 
 
 def compute(patient: Patient, out: str) -> dict[str, Any]:
@@ -78,13 +79,15 @@ def compute(patient: Patient, out: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever happens to one patient must not stop the rest
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = f"Unexpected {type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {error}"
+    if message and patient.deidentify:
+        message = WITHHELD
     seconds = time.perf_counter() - started
     return {"id": patient.id, "status": status, "message": message, "seconds": seconds, "worker": os.getpid()}
 
 
 def _compute(patient: Patient, out: Path) -> str:
     from TheranosticDoseLib import workflow
-    from TheranosticDoseLib.dicom_io import Overrides
+    from TheranosticDoseLib.dicom_io import ExportSettings, Overrides
     from TheranosticDoseLib.errors import InputError
 
     missing = [file for file in (patient.path, *patient.voi_files) if not Path(file).exists()]
@@ -97,7 +100,8 @@ def _compute(patient: Patient, out: Path) -> str:
         shutil.rmtree(rest, ignore_errors=True)
     overrides = Overrides.from_dict(patient.overrides) if patient.overrides else None
     settings = workflow.RunSettings.from_dict(json.loads(json.dumps(patient.settings)))
-    workflow.run(patient.path, out, settings, patient.engines, patient.voi_files, overrides)
+    dicom = ExportSettings(deidentify=True) if patient.deidentify else None
+    workflow.run(patient.path, out, settings, patient.engines, patient.voi_files, overrides, dicom=dicom)
     seal = json.loads((out / "results.json").read_text(encoding="utf-8"))["integrity"]["sha256"]
     write_whole(out / MARK, to_json({"fingerprint": mark, "results": seal}))
     return FINISHED

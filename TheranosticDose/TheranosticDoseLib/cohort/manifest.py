@@ -32,6 +32,8 @@ class Patient:
     voi_files : tuple of str
     overrides : dict
         Values that replace what the files say.
+    deidentify : bool
+        Whether nothing in the result folder may name the patient (with DICOM results, as ``run --deidentify``).
     """
 
     id: str
@@ -40,6 +42,7 @@ class Patient:
     engines: tuple[str, ...]
     voi_files: tuple[str, ...] = ()
     overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    deidentify: bool = False
 
 
 def read_manifest(path: str | Path) -> tuple[Patient, ...]:
@@ -48,8 +51,8 @@ def read_manifest(path: str | Path) -> tuple[Patient, ...]:
     Parameters
     ----------
     path : str or Path
-        JSON: ``{"settings": {...}, "engines": [...], "overrides": {...}, "patients": [{"id", "path",
-        "settings", "engines", "voi", "overrides"}, ...]}``; what a patient names replaces what is common.
+        JSON: ``{"settings": {...}, "engines": [...], "overrides": {...}, "deidentify": true, "patients": [{"id",
+        "path", "settings", "engines", "voi", "overrides"}, ...]}``; what a patient names replaces what is common.
         CSV: columns ``id``, ``path`` and, where wanted, ``voi`` and ``engines`` (several separated by
         ``;``), ``settings`` (a JSON file) and any field of the overrides (``injected_activity_mbq`` ...).
         Paths are relative to the manifest.
@@ -84,9 +87,11 @@ def _json_rows(text: str, path: Path) -> tuple[dict[str, Any], list[dict[str, An
         raise InputError(f"{path} is not JSON: {error}.") from error
     if not isinstance(table, dict) or not isinstance(table.get("patients"), list):
         raise InputError(f"{path}: a table with a list 'patients' was expected.")
-    unknown = set(table) - {"patients", "settings", "engines", "overrides"}
+    unknown = set(table) - {"patients", "settings", "engines", "overrides", "deidentify"}
     if unknown:
         raise InputError(f"{path}: unknown entry {sorted(unknown)[0]!r}.")
+    if not isinstance(table.get("deidentify", False), bool):
+        raise InputError(f"{path}: 'deidentify' is true or false.")
     if not all(isinstance(row, dict) for row in table["patients"]):
         raise InputError(f"{path}: every patient is a table with 'id' and 'path'.")
     return {key: value for key, value in table.items() if key != "patients"}, table["patients"]
@@ -150,6 +155,7 @@ def _patient(number: int, row: dict[str, Any], common: dict[str, Any], path: Pat
         engines=engines,
         voi_files=tuple(str(base / file) for file in row.get("voi", ())),
         overrides=Overrides.from_dict(overrides).to_dict() if overrides else {},
+        deidentify=common.get("deidentify", False),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def write_summary(result: BatchResult) -> None:
             "cohort.json": to_json({"seconds": result.seconds, "patients": result.patients}),
             "cohort.html": page("Cohort", _subtitle(result), _sections(result, documents, rows)),
         }
+        contents |= _features(result, documents)
         for name, text in contents.items():
             (folder / name).write_text(text, encoding="utf-8", newline="")
 
@@ -40,6 +42,21 @@ def _documents(result: BatchResult) -> dict[str, dict[str, Any]]:
     done = [patient["id"] for patient in result.patients if patient["status"] != FAILED]
     files = {name: result.out / PATIENTS / name / "results.json" for name in done}
     return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+
+
+def _features(result: BatchResult, documents: dict[str, Any]) -> dict[str, str]:
+    """Return the table of all patients' dosiomics features with its dictionary; nothing where none were asked for."""
+    from TheranosticDoseLib.cohort.run import PATIENTS
+    from TheranosticDoseLib.dosiomics import dictionary_csv, table_csv
+
+    rows = []
+    for name, document in documents.items():
+        if document["settings"].get("dosiomics") is None:
+            continue
+        path = result.out / PATIENTS / name / "tables" / "features.csv"
+        with path.open(newline="", encoding="utf-8") as file:
+            rows += [{**row, "case": name} for row in csv.DictReader(file)]
+    return {"features.csv": table_csv(rows), "features_dictionary.csv": dictionary_csv()} if rows else {}
 
 
 def _rows(name: str, document: dict[str, Any]) -> list[list[Any]]:

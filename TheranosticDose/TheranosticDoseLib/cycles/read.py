@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.files import sha256
 from TheranosticDoseLib.findings import Finding
 
 if TYPE_CHECKING:
@@ -57,18 +58,26 @@ class Cycle:
         """Return an image of the result folder; :class:`InputError` where it is missing."""
         import SimpleITK as sitk
 
-        path = self.folder / "images" / f"{name}.nii.gz"
+        path = self._unchanged(f"images/{name}.nii.gz")
         try:
             return sitk.ReadImage(str(path))
         except RuntimeError as error:
             raise InputError(f"{self.label}: {path} cannot be read; compute the cycle again.") from error
 
+    def _unchanged(self, name: str) -> Path:
+        """Return the path of a file of the folder; :class:`InputError` where it is not the one that was written."""
+        path, recorded = self.folder / name, self.document.get("files", {}).get(name)
+        if recorded and path.is_file() and sha256(path) != recorded:
+            raise InputError(f"{self.label}: {path} was changed after it was written; compute the cycle again.")
+        return path
+
     def labels(self) -> dict[str, int]:
         """Return VOI name to number in the label map."""
+        path = self._unchanged("images/vois.json")
         try:
-            return json.loads((self.folder / "images" / "vois.json").read_text(encoding="utf-8"))["labels"]
+            return json.loads(path.read_text(encoding="utf-8"))["labels"]
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{self.label}: {self.folder / 'images' / 'vois.json'}: {error}.") from error
+            raise InputError(f"{self.label}: {path}: {error}.") from error
 
 
 def read_cycles(

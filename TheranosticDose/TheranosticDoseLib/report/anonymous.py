@@ -94,12 +94,20 @@ def _results(results: Results, hide: Callable[[str], str]) -> Results:
         reference=hide(results.registered.reference),
     )
     vois = tuple(dataclasses.replace(result, voi=voi(result.voi)) for result in results.vois)
+    features = tuple(
+        {**row, "case": pseudonym(results.study), "voi": hide(row["voi"])} for row in results.features
+    )
     compared = results.comparison
     if compared is not None:
         dvhs = {hide(name): value for name, value in compared.dvhs.items()}
         compared = dataclasses.replace(compared, table=_everywhere(compared.table, hide), dvhs=dvhs)
     return dataclasses.replace(
-        results, study=study(results.study), registered=registered, vois=vois, comparison=compared
+        results,
+        study=study(results.study),
+        registered=registered,
+        vois=vois,
+        comparison=compared,
+        features=features,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TheranosticDoseLib.files import staged, to_json, write_image
+from TheranosticDoseLib.files import sha256, staged, to_json, write_image
 from TheranosticDoseLib.progress import Progress, part_of, report
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def write_results(
     dict
         The document written to ``results.json``.
     """
+    from TheranosticDoseLib.audit.integrity import sealed
+    from TheranosticDoseLib.dosiomics import dictionary_csv, table_csv
     from TheranosticDoseLib.report import tables
     from TheranosticDoseLib.report.anonymous import require_own_folder, without_identity
     from TheranosticDoseLib.report.dicom import export_results
@@ -72,8 +74,14 @@ def write_results(
             "radiobiology.csv": tables.radiobiology_table(document),
             "findings.csv": tables.findings_table(document),
         }
+        if results.settings.dosiomics is not None:
+            contents |= {
+                "features.csv": table_csv(results.features),
+                "features_dictionary.csv": dictionary_csv(),
+            }
         for name, text in contents.items():
             (folder / "tables" / name).write_text(text, encoding="utf-8", newline="")
+        document = sealed({**document, "files": _hashes(folder)})
         shown = overview(results)
         page = html_report(results, document, truth, shown)
         (folder / "report.html").write_text(page, encoding="utf-8")
@@ -82,6 +90,12 @@ def write_results(
             export_results(original, identified, folder / "dicom_results", dicom, part_of(progress, 0.6, 1.0))
         (folder / "results.json").write_text(to_json(document), encoding="utf-8")
     return document
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file so far by its name: images and tables, which others go on from."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def _write_images(results: Results, folder: Path) -> None:

@@ -102,6 +102,8 @@ class Results:
         Step to the time (UTC, ISO 8601) at which it was done.
     request : dict
         What the files were loaded with: ``overrides`` and ``voi_files`` (name and SHA-256).
+    features : tuple of dict
+        Rows of :func:`dosiomics.feature_table`, where the settings ask for them.
     """
 
     study: Study
@@ -117,6 +119,7 @@ class Results:
     settings: RunSettings
     finished: dict[str, str] = dataclasses.field(default_factory=dict)
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    features: tuple[dict[str, Any], ...] = ()
 
     def voi(self, name: str) -> VoiResult:
         """Return the result of the VOI with this name; ``KeyError`` where there is none."""

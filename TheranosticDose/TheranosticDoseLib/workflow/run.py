@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.errors import InputError, SettingsError
-from TheranosticDoseLib.files import sha256
+from TheranosticDoseLib.files import require_writable, sha256
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.workflow import steps
+from TheranosticDoseLib.workflow.features import with_features
 from TheranosticDoseLib.workflow.results import Results
 from TheranosticDoseLib.workflow.settings import RunSettings
 
@@ -96,6 +97,7 @@ def run(
     check_engines(engines, settings)
     if dicom is not None and dicom.deidentify:
         require_own_folder(Path(out))
+    require_writable(Path(out))
     started = time.perf_counter()
     study = load_study(path, overrides, part_of(progress, 0.0, 0.15))
     doubts: list[Finding] = []
@@ -150,7 +152,7 @@ def evaluate(
         results = steps.resampled(results, nuclide, settings)
         comparison = compared(dose, vois, settings)
     findings = (*registered.findings, *findings, *voxels.findings, *scaled, *engine_findings(dose))
-    return Results(
+    whole = Results(
         study=study,
         registered=registered,
         anatomy=anatomy,
@@ -164,6 +166,10 @@ def evaluate(
         finished=clock.finished,
         settings=settings,
     )
+    if settings.dosiomics is None:
+        return whole
+    with clock.step("dosiomics"):
+        return with_features(whole, part_of(progress, 0.95, 1.0))
 
 
 def _request(overrides: Overrides | None, voi_files: Sequence[str | Path]) -> dict[str, Any]:
@@ -177,7 +183,10 @@ def _request(overrides: Overrides | None, voi_files: Sequence[str | Path]) -> di
 def check_engines(engines: Sequence[str], settings: RunSettings | None = None) -> None:
     """Raise before any work where an engine is unknown or not installed, or its settings are wrong."""
     from TheranosticDoseLib.dose.engines import require_engine
+    from TheranosticDoseLib.dosiomics import require_mirp
 
+    if settings is not None and settings.dosiomics is not None:
+        require_mirp()
     if not engines or len(set(engines)) != len(engines):
         raise SettingsError("Name at least one dose engine, and each only once.")
     if steps.DEBLURRING in engines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from TheranosticDoseLib.dosiomics import DosiomicsSettings
 from TheranosticDoseLib.quantification import QuantificationSettings
 from TheranosticDoseLib.registration import RegistrationSettings
 from TheranosticDoseLib.settings import Settings
@@ -32,6 +33,8 @@ class RunSettings(Settings):
         Whether to add the body outline as a VOI where there is none.
     compare : bool
         Whether to compare the engines where there are several.
+    dosiomics : DosiomicsSettings or None
+        Whether to compute IBSI features of dose, SPECT and CT per VOI (``tables/features.csv``), and how.
     calibration : dict
         Where the numbers of ``quantification`` came from (``theranostic-dose calibrate``); only recorded.
     """
@@ -45,6 +48,7 @@ class RunSettings(Settings):
     dvh_levels_gy: tuple[float, ...] = (10.0, 20.0, 40.0)
     body_voi: bool = True
     compare: bool = True
+    dosiomics: DosiomicsSettings | None = None
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def validate(self) -> None:
