@@ -144,7 +144,7 @@ def commission(options: argparse.Namespace) -> None:
 
     parts = tuple(options.part) if options.part else ("kinetics", "physics", "patients")
     with progress_of(options.progress) as progress:
-        result = run_commission(options.out, options.quick, parts, progress)
+        result = run_commission(options.out, options.quick, parts, options.case or (), progress)
     words = {True: "within", False: "OUTSIDE", None: "reported"}
     rows = [
         [f"{c.group}: {c.name}", f"{c.measured:.5g}", f"{c.expected:.5g}", c.unit, words[c.passed]]

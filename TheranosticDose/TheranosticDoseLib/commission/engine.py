@@ -238,39 +238,21 @@ def table_rows(case: dict[str, Any]) -> list[list[str]]:
 
 def _pdf(document: dict[str, Any]) -> bytes:
     """Return the same as A4 pages with a place to sign."""
-    import io
+    from TheranosticDoseLib.commission.pdf import acceptance_pdf
 
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    from TheranosticDoseLib.report.sheet import Sheet
-
-    header = f"Acceptance of the dose engine {document['engine']}   {document['date']}"
-    footer = f"Research software, not a medical device. theranostic-dosimetry {__version__}"
-    sheets = [Sheet(header, footer)]
-    sheets[0].title(f"Acceptance of the dose engine {document['engine']}", 17)
-    sheets[0].banner(document["disclaimer"])
-    sheets[0].text(f"Against {document['reference']}: {document['verdict']}.", 11, weight="bold")
-    for failure in document["failures"]:
-        sheets[0].text(f"Not computed: {failure}")
-    sheets[0].fields(("Name", "Date", "Signature"), ("Accepted by",))
-    for case in document["cases"]:
+    tables = [
+        (f"{case['name']}: {title}", head, rows, widths, words)
+        for case in document["cases"]
         for title, head, rows, widths, words in (
             ("numbers with limits", CHECK_HEADER, check_rows(case), (4.2, 1.6, 1.4, 1.5, 1.1, 1.2), (0, 5)),
             ("voxels and time", VOXEL_HEADER, voxel_rows(case), (1.6, 1.2, 2, 2, 1.2, 1.2), (0,)),
             ("all engines", TABLE_HEADER, table_rows(case), (2.4, 1.8, 1.3, 1.3, 1.3, 1.3, 1.5), (0, 1)),
-        ):
-            while rows:
-                if sheets[-1].room < 0.15:
-                    sheets.append(Sheet(header, footer))
-                sheets[-1].title(f"{case['name']}: {title}")
-                rows = rows[
-                    sheets[-1].table([h.replace(", ", "\n") for h in head], rows, widths, words, 7.5) :
-                ]
-    buffer = io.BytesIO()
-    with PdfPages(buffer, metadata={"Title": header, "Subject": document["disclaimer"]}) as pdf:
-        for sheet in sheets:
-            pdf.savefig(sheet.figure)
-    return buffer.getvalue()
+        )
+    ]
+    verdict = f"Against {document['reference']}: {document['verdict']}."
+    failures = [f"Not computed: {failure}" for failure in document["failures"]]
+    title = f"Acceptance of the dose engine {document['engine']}"
+    return acceptance_pdf(title, document["date"], verdict, failures, tables)
 
 
 def _counts(name: str, checks: list[Check]) -> list[Any]:
