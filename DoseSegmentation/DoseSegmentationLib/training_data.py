@@ -164,6 +164,8 @@ def _patch(
     shares = shares_of(sample, points, description.classes)
     regions = None if sample.regions is None else at(sample.regions, 0, 0)
     ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
+    if "spect" not in description.channels and rng.random() < 0.4:
+        _cut(ct, shares, points[0] * description.spacing_mm[2], rng)
     spect, mean, without_ct = None, sample.spect_mean, description.ct_optional and rng.random() < 0.15
     if without_ct:
         ct = np.full_like(ct, -1000.0)
@@ -206,6 +208,15 @@ def _points(sample: Sample, patch: Sequence[int], rng, deform: bool) -> np.ndarr
     return points + np.stack([ndimage.zoom(field, zoom, order=1, grid_mode=False) for field in bend])
 
 
+def _cut(ct: np.ndarray, shares: np.ndarray, height_mm: np.ndarray, rng) -> None:
+    """Leave a slab of a patch, as a scan of a part of the body does; there is air above and below."""
+    middle = rng.uniform(height_mm.min(), height_mm.max())
+    outside = np.abs(height_mm - middle) > rng.uniform(30.0, 90.0)
+    ct[outside] = -1000.0
+    shares[:, outside] = 0.0
+    shares[0, outside] = 1.0
+
+
 def _rotation(angles: np.ndarray) -> np.ndarray:
     """Return a rotation matrix about z, y, x in ``(z, y, x)`` order."""
     matrix = np.eye(3)
@@ -222,18 +233,21 @@ def _ct_contrast(ct: np.ndarray, regions: np.ndarray | None, rng) -> np.ndarray:
     """Return the CT with another contrast: each region shifted, sharpness and noise changed."""
     from scipy import ndimage
 
-    if regions is not None and rng.random() < 0.8:
-        shift = rng.normal(0.0, rng.uniform(5.0, 35.0), 256).astype(np.float32)
+    if regions is not None:
+        # Mostly as a CT without contrast agent varies, where the liver is a little brighter than its
+        # neighbors and little else tells them apart; sometimes as with contrast agent.
+        spread = rng.uniform(2.0, 12.0) if rng.random() < 0.75 else rng.uniform(12.0, 35.0)
+        shift = rng.normal(0.0, spread, 256).astype(np.float32) + np.float32(rng.normal(0.0, 5.0))
         shift[0] = 0.0
         # As sharp as the image: the edge of an organ is not sharper than the scanner draws it.
         ct = ct + ndimage.gaussian_filter(shift[regions], 0.6)
     if rng.random() < 0.3:
         ct = ndimage.gaussian_filter(ct, rng.uniform(0.3, 0.8))
-    noise = rng.normal(0.0, rng.uniform(0.0, 30.0), ct.shape)
+    noise = rng.normal(0.0, rng.uniform(0.0, 12.0), ct.shape)
     if rng.random() < 0.5:
         # Tissue is not uniform: vessels, septa and fat make patches of a few voxels.
         patches = ndimage.gaussian_filter(rng.normal(0.0, 1.0, ct.shape), rng.uniform(0.8, 2.0))
-        noise += patches * (rng.uniform(0.0, 20.0) / patches.std()) * (ct > TISSUE_HU)
+        noise += patches * (rng.uniform(0.0, 12.0) / patches.std()) * (ct > TISSUE_HU)
     return (ct + noise).astype(np.float32)
 
 

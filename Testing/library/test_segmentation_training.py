@@ -121,6 +121,22 @@ def test_finer_labels_give_the_share_of_a_voxel(tmp_path):
         training_data.Samples(folder, "organs")[0]
 
 
+def test_some_patches_show_a_slab_only(folders):
+    """Air above and below, and nothing to be found there; the slab itself keeps its labels."""
+    data = training_data.Samples(folders[0], "organs")
+    made = networks.NetworkDescription(
+        "n", "1", "organs", ("ct_wide",), data.labels, (30.0,) * 3, (24, 24, 24), (4, 8)
+    )  # 30 mm voxels: the whole patch is higher than any slab
+    cut = 0
+    for seed in range(30):
+        images, shares = training_data.batch(data, made, np.random.default_rng(seed), 1, deform=False)
+        empty = (images[0, 0] == -1.0).all((1, 2))
+        assert np.all(shares[0, 0, empty] == 1.0)
+        cut += 0 < empty.sum() < 24
+        assert np.any(shares[0, 1:] > 0.5)
+    assert 5 <= cut <= 20  # 40 % of 30, give or take
+
+
 def test_mirrored_batches_swap_the_sides(folders):
     data = training_data.Samples(folders[0], "organs")
     made = networks.NetworkDescription(
