@@ -203,26 +203,3 @@ def test_identical_results_give_identical_files(study, results, tmp_path):
     second = export_dicom(study, tmp_path / "b", **results)
     for name, path in first.items():
         assert path.read_bytes() == second[name].read_bytes(), name
-
-
-def test_independent_validator(study, results, tmp_path):
-    """Every object passes dciodvfy (Debian package dicom3tools), where it is installed."""
-    validator = shutil.which("dciodvfy")
-    if validator is None:
-        pytest.skip("dciodvfy (package dicom3tools) is not installed")
-    for deidentify in (False, True):
-        settings = ExportSettings(deidentify=deidentify)
-        for name, path in export_dicom(
-            study, tmp_path / str(deidentify), settings=settings, **results
-        ).items():
-            if name.startswith("RTDOSE"):
-                # The validator aborts on 32-bit words: its header is checked with 16-bit pixels.
-                ds = dcmread(path)
-                ds.BitsAllocated = ds.BitsStored = 16
-                ds.HighBit, ds.PixelData = 15, ds.PixelData[::2]
-                path = tmp_path / f"{deidentify}_{name}"
-                ds.PixelData = ds.PixelData[: 2 * int(np.prod(dialects.SHAPE))]
-                ds.save_as(path)
-            done = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
-            assert not said, f"{name}: {said}"

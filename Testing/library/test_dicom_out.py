@@ -83,6 +83,18 @@ def test_rtdose(study, place, dose, tmp_path):
     assert listed == set(study.dicom["acquisitions"][place.label]["spect"]["instances"])
 
 
+def test_rtdose_of_nothing_and_of_one_hot_voxel(place, dose, tmp_path):
+    nothing = write_rtdose(dose * 0.0, tmp_path / "zero.dcm", place)
+    assert not array_of(read_rtdose(nothing)).any()
+    assert float(dcmread(nothing).DoseGridScaling) > 0
+    values = array_of(dose).copy()
+    values[3, 4, 5] = 1e5 * values.max()
+    again = array_of(read_rtdose(write_rtdose(image_like(values, dose), tmp_path / "hot.dcm", place)))
+    assert again[3, 4, 5] == values[3, 4, 5]
+    # Half a step of the 32 bits, rounded up to three digits.
+    assert np.abs(again - values).max() <= 1.2e-10 * float(values.max()) + np.spacing(values).max() / 2
+
+
 @pytest.mark.parametrize("maximum", [1e-12, 0.3, 1.0, 57.123, 3e5])
 def test_dose_grid_scaling_fits_in_32_bits(maximum):
     scaling = dose_grid_scaling(maximum)

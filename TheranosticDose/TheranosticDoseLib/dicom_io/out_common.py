@@ -128,6 +128,20 @@ def result_object(place: Place, sop_class: str, modality: str, description: str,
     return dataset
 
 
+def instance_arguments(place: Place, number: int, *parts: object) -> dict[str, Any]:
+    """Return what every highdicom object is told: its identifiers (of ``parts``) and what made it."""
+    return {
+        "series_instance_uid": place.uid("series", *parts),
+        "series_number": number,
+        "sop_instance_uid": place.uid("instance", *parts),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": "theranostic-dose",
+        "software_versions": __version__,
+        "device_serial_number": "none",
+    }
+
+
 def stamp(dataset: Dataset, place: Place) -> None:
     """Set equipment and time of creation, and say what this is not."""
     dataset.Manufacturer = MANUFACTURER

@@ -97,7 +97,8 @@ def write_rtdose(
     plan = Dataset()
     plan.ReferencedSOPClassUID, plan.ReferencedSOPInstanceUID = RT_PLAN_STORAGE, place.uid("administration")
     dataset.ReferencedRTPlanSequence = Sequence([plan])
-    dataset.SourceImageSequence = source_images(place)
+    if sources := source_images(place):
+        dataset.SourceImageSequence = sources
     dataset.PixelData = np.rint(values / float(scaling)).astype("<u4").tobytes()
     dataset["PixelData"].VR = "OW"
     return save_result(dataset, Path(path), deidentify)

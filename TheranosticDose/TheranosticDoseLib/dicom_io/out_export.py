@@ -198,5 +198,4 @@ def _write_structures(vois: Sequence[Voi], path: Path, place: Place, deidentify:
     dataset = pydicom.dcmread(path)
     for keyword, value in study_module(place).items():
         setattr(dataset, keyword, value)
-    dataset.OperatorsName = ""
     return save_result(dataset, path, deidentify)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from TheranosticDoseLib import __version__
-from TheranosticDoseLib.dicom_io.out_common import Place, as_volume, digest, stamp, stand_ins
+from TheranosticDoseLib.dicom_io.out_common import (
+    Place,
+    as_volume,
+    digest,
+    instance_arguments,
+    stamp,
+    stand_ins,
+)
 from TheranosticDoseLib.dicom_io.out_save import save_result
-from TheranosticDoseLib.dicom_io.write_common import MANUFACTURER
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.geometry import array_of
 
@@ -89,14 +94,7 @@ def write_parametric_map(
     dataset = hd.pm.ParametricMap(
         stand_ins(place, image),
         as_volume(image, values, place),
-        series_instance_uid=place.uid("series", *parts),
-        series_number=number,
-        sop_instance_uid=place.uid("instance", *parts),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name="theranostic-dose",
-        software_versions=__version__,
-        device_serial_number="none",
+        **instance_arguments(place, number, *parts),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[window],

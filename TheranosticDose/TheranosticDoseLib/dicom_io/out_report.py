@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TheranosticDoseLib.dicom_io.out_common import Place, stamp, stand_ins
+from TheranosticDoseLib.dicom_io.out_common import Place, instance_arguments, stamp, stand_ins
 from TheranosticDoseLib.dicom_io.out_save import save_result
 from TheranosticDoseLib.dicom_io.out_seg import tracking_uid, voi_code
 from TheranosticDoseLib.dicom_io.write_common import MANUFACTURER, NOT_FOR_CLINICAL_USE
@@ -135,11 +135,7 @@ def write_sr(
     dataset = hd.sr.Comprehensive3DSR(
         evidence=[*evidence, *([seg] if seg is not None else [])],
         content=report,
-        series_instance_uid=place.uid("series", *parts),
-        series_number=number,
-        sop_instance_uid=place.uid("instance", *parts),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
+        **instance_arguments(place, number, *parts),
         is_complete=True,
         is_final=False,
         is_verified=False,

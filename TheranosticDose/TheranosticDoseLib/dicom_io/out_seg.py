@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib import __version__
-from TheranosticDoseLib.dicom_io.out_common import Place, as_volume, digest, stamp, stand_ins
+from TheranosticDoseLib.dicom_io.out_common import (
+    Place,
+    as_volume,
+    digest,
+    instance_arguments,
+    stamp,
+    stand_ins,
+)
 from TheranosticDoseLib.dicom_io.out_save import save_result
-from TheranosticDoseLib.dicom_io.write_common import MANUFACTURER
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.geometry import array_of, require_same_grid
 from TheranosticDoseLib.study import Voi
@@ -78,14 +84,7 @@ def write_seg(
         as_volume(grid, weights.astype(np.uint8) if binary else weights.astype(np.float32), place),
         segmentation_type="BINARY" if binary else "FRACTIONAL",
         segment_descriptions=[_description(index, voi, place) for index, voi in enumerate(vois, 1)],
-        series_instance_uid=place.uid("series", *parts),
-        series_number=number,
-        sop_instance_uid=place.uid("instance", *parts),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name="theranostic-dose",
-        software_versions=__version__,
-        device_serial_number="none",
+        **instance_arguments(place, number, *parts),
         max_fractional_value=FRACTIONS,
         fractional_type="OCCUPANCY",
         content_label="VOIS",

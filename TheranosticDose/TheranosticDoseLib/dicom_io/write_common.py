@@ -140,6 +140,7 @@ def new_instance(tags: SeriesTags, sop_class: str, modality: str, instance: obje
         "SeriesDescription": tags.description,
         "SeriesDate": dicom_date(tags.datetime),
         "SeriesTime": dicom_time(tags.datetime),
+        "Laterality": "",
         "FrameOfReferenceUID": tags.frame_of_reference_uid,
         "PositionReferenceIndicator": "",
         "Manufacturer": tags.manufacturer,

@@ -132,7 +132,7 @@ def _set_image(dataset: Dataset, image: sitk.Image, tags: SeriesTags, scan: NmSc
             "ContentDate": dicom_date(tags.datetime),
             "ContentTime": dicom_time(tags.datetime),
             "InstanceNumber": 1,
-            "PatientPosition": "HFS",
+            "CountsAccumulated": "",
             "NumberOfFrames": frames,
             "FrameIncrementPointer": Tag(0x0054, 0x0080),
             "NumberOfSlices": frames,
@@ -205,7 +205,6 @@ def _set_frames(dataset: Dataset, image: sitk.Image) -> None:
     detector.CollimatorGridName = "MEGP"
     detector.ImageOrientationPatient = orientation(image)
     detector.ImagePositionPatient = position(image, 0)
-    detector.ViewCodeSequence = Sequence([])
     dataset.NumberOfDetectors = 1
     dataset.DetectorInformationSequence = Sequence([detector])
 

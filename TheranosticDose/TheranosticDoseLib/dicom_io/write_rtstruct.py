@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.dicom_io.write_common import (
     SeriesTags,
@@ -143,6 +144,7 @@ def _structure_set(referenced: ReferencedSeries, tags: SeriesTags) -> Any:
             "StructureSetTime": dicom_time(tags.datetime),
             "InstanceNumber": 1,
             "ApprovalStatus": "UNAPPROVED",
+            "OperatorsName": "",
         },
     )
     dataset.ReferencedFrameOfReferenceSequence = Sequence([_frame_of_reference(referenced)])
@@ -187,10 +189,11 @@ def _part_of_grid(weights: sitk.Image, grid: sitk.Image):
     """Return the weights on the part of the grid that holds them, and the first index of that part."""
     import SimpleITK as sitk
 
-    occupied = np.argwhere(array_of(weights) > 0)
-    if occupied.size == 0:
+    occupied = array_of(weights) > 0
+    if not occupied.any():
         return None
-    low, high = occupied.min(axis=0)[::-1] - 1.0, occupied.max(axis=0)[::-1] + 1.0
+    box = bounding_box(occupied)[::-1]
+    low, high = [one.start - 1.0 for one in box], [float(one.stop) for one in box]
     corners = [
         grid.TransformPhysicalPointToContinuousIndex(
             weights.TransformContinuousIndexToPhysicalPoint((x, y, z))
