@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 
 import numpy as np
 import pytest
@@ -110,6 +111,9 @@ def test_a_run_writes_its_features_and_a_cohort_collects_them(tmp_path, monkeypa
         collected = list(csv.DictReader(file))
     assert len(collected) == len(rows)
     assert {row["case"] for row in collected} == {"p1"}
+    trail = json.loads((out / "results.json").read_text(encoding="utf-8"))["audit"]
+    assert trail[-1]["step"] == "dosiomics"
+    assert trail[-1]["finished"]
     hidden, _ = without_identity(results)
     assert "tiny" not in {row["case"] for row in hidden.features}
     monkeypatch.undo()

@@ -40,6 +40,9 @@ def audit_trail(results: Results) -> list[dict[str, Any]]:
     for engine, dose in results.doses.items():
         by = f"{engine} {dose.record['version']}"
         entries.append(("dose", f"dose {engine}", by, image_hash(dose.dose)))
+    if results.features:
+        values = [(row["voi"], row["image"], row["feature"], row["value"]) for row in results.features]
+        entries.append(("dosiomics", "features", "mirp", _text_hash(values)))
     keys = ("step", "product", "by", "sha256")
     return [{**dict(zip(keys, row, strict=True)), "finished": finished.get(row[0])} for row in entries]
 
