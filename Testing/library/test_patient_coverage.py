@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from TheranosticDoseLib.errors import CancelledError
 from TheranosticDoseLib.geometry import array_of, image_like
 from TheranosticDoseLib.study import Voi
 from TheranosticDoseLib.uncertainty import outline_relative_u
 from TheranosticDoseLib.validation.patient_coverage import _drawn_outline, covered
+from TheranosticDoseLib.validation.processes import in_processes
 from TheranosticDoseLib.workflow import RunSettings
 
 
@@ -46,3 +48,12 @@ def test_drawn_outlines_have_the_stated_spread_of_volume():
     stated = outline_relative_u(before * 8e-3, 1.5, 2.0)
     assert np.mean(volumes) == pytest.approx(before, rel=0.3 * stated)
     assert np.std(volumes) / before == pytest.approx(stated, rel=0.25)
+
+
+def test_parts_in_processes_come_back_in_order_and_can_be_stopped():
+    assert in_processes(abs, [-3, 2, -1], None, "parts") == [3, 2, 1]
+    said: list[float] = []
+    in_processes(abs, [-1, -2], lambda fraction, _: said.append(fraction) or True, "parts")
+    assert said in ([0.5, 1.0], [0.0, 0.5])  # with one processor it says what begins
+    with pytest.raises(CancelledError):
+        in_processes(abs, [-1, -2], lambda *_: False, "parts")

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +19,10 @@ import numpy as np
 from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.geometry import array_of, image_like
-from TheranosticDoseLib.progress import Progress, part_of, report
+from TheranosticDoseLib.progress import Progress, part_of
 from TheranosticDoseLib.uncertainty import outline_relative_u
 from TheranosticDoseLib.validation.figure import Figure, reported
+from TheranosticDoseLib.validation.processes import in_processes
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -45,7 +43,8 @@ def patient_figures(progress: Progress | None = None, quick: bool = False) -> li
     The dose of the truth is by the same engine, so that what is covered is everything before it.
     """
     seeds = SEEDS[:1] if quick else SEEDS
-    records = _records(seeds, progress)
+    parts = in_processes(patient_records, seeds, progress, "Virtual patients, from DICOM to dose")
+    records = [record for part in parts for record in part]
     chosen = [r for r in records if r["name"].startswith(DOSIMETRY) and r["volume_ml"] >= SMALLEST_ML]
     found = []
     for quantity, words in (("dose", "mean dose"), ("tia", "TIA")):
@@ -83,26 +82,6 @@ def covered(record: dict[str, Any], quantity: str, factor: float) -> float:
     half, error = factor * record[f"u_{quantity}"], record[f"error_{quantity}"]
     shared = max(record[f"shared_u_{quantity}"], 1e-12)
     return float(norm.cdf((half - error) / shared) - norm.cdf((-half - error) / shared))
-
-
-def _records(seeds: tuple[int, ...], progress: Progress | None) -> list[dict[str, Any]]:
-    """Return the records of all patients, two at a time where there are two processors."""
-    workers = min(2, os.cpu_count() or 1, len(seeds))
-    if workers == 1:
-        parts = [part_of(progress, i / len(seeds), (i + 1) / len(seeds)) for i in range(len(seeds))]
-        return [r for seed, part in zip(seeds, parts, strict=True) for r in patient_records(seed, part)]
-    records: dict[int, list[dict[str, Any]]] = {}
-    # A new interpreter each: threads of this one must not be copied.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(patient_records, seed): seed for seed in seeds}
-        try:
-            for future in as_completed(waiting):
-                records[waiting[future]] = future.result()
-                report(progress, len(records) / len(seeds), f"Virtual patient {waiting[future]}: done")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [r for seed in seeds for r in records[seed]]
 
 
 def patient_records(seed: int, progress: Progress | None = None) -> list[dict[str, Any]]:

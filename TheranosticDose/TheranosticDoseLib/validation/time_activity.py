@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from TheranosticDoseLib.progress import Progress, report
+from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.time_activity import FitSettings, compare_schedules, fit_curve, fit_voxels
-from TheranosticDoseLib.time_activity.schedules import fit_many
+from TheranosticDoseLib.time_activity.schedules import ScheduleResult, fit_many
 from TheranosticDoseLib.validation.figure import Figure, at_least, at_most, reported
+from TheranosticDoseLib.validation.processes import in_processes
 
 HALF_LIFE_H = 159.53
 KIDNEY = "177Lu-DOTATATE/kidney"
+TISSUES = (KIDNEY, "177Lu-DOTATATE/lesion", "177Lu-PSMA/kidney")
 NOISE = 0.04
 _LN2 = float(np.log(2))
 GENERATING = {
@@ -41,7 +43,7 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
     report(progress, 0.0, "Model selection")
     found = _selection(100 if quick else 400)
     report(progress, 0.1, "Schedules")
-    found += _schedules(Path(out), patients)
+    found += _schedules(Path(out), patients, part_of(progress, 0.1, 0.7))
     report(progress, 0.7, "Trap case")
     found += _trap()
     report(progress, 0.75, "Voxel fits")
@@ -73,16 +75,14 @@ def _selection(n: int) -> list[Figure]:
     ]
 
 
-def _schedules(out: Path, patients: int) -> list[Figure]:
+def _schedules(out: Path, patients: int, progress: Progress | None) -> list[Figure]:
     """Return bias and intervals per schedule, the single-time-point methods and the coverage."""
     single = [[24], [48], [72], [96]]
     several = [[4, 24], [24, 96], [4, 24, 96], [24, 72, 168], [4, 24, 96, 168]]
+    items = [(key, schedule, patients) for key in TISSUES for schedule in single + several]
     results, found = {}, []
-    for key in (KIDNEY, "177Lu-DOTATATE/lesion", "177Lu-PSMA/kidney"):
-        for r in compare_schedules(
-            single + several, key, half_life_h=HALF_LIFE_H, relative_noise=NOISE, patients=patients
-        ):
-            results[key, r.schedule_h, r.method] = r
+    for (key, _, _), rows in zip(items, in_processes(_schedule, items, progress, "Schedules"), strict=True):
+        results.update({(key, r.schedule_h, r.method): r for r in rows})
     _write_table(out, results)
     found += _single_scan(results, single)
     three = [s for s in several if len(s) > 2]
@@ -100,6 +100,12 @@ def _schedules(out: Path, patients: int) -> list[Figure]:
     four = results[KIDNEY, (4.0, 24.0, 96.0, 168.0), "bayes"]
     found.append(reported("TIA of the kidney from four scans: standard deviation", 100 * four.sd, "%"))
     return found
+
+
+def _schedule(item: tuple[str, list[int], int]) -> list[ScheduleResult]:
+    """Return every method on one schedule of one tissue."""
+    key, hours, patients = item
+    return compare_schedules([hours], key, half_life_h=HALF_LIFE_H, relative_noise=NOISE, patients=patients)
 
 
 def _single_scan(results: dict, single: list) -> list[Figure]:

@@ -71,7 +71,8 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
 
 
 def _fit_settings(method: str, key: str) -> FitSettings:
-    return FitSettings(method="bayes", prior=key) if method == "bayes" else FitSettings(model="average")
+    # As a run does, which names the prior of the VOI's tissue whatever the method.
+    return FitSettings(prior=key, **({"method": "bayes"} if method == "bayes" else {"model": method}))
 
 
 def _pulls(key: str, volume_ml: float, method: str, n: int, rng: np.random.Generator) -> list[float]:
