@@ -13,8 +13,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from TheranosticDoseLib.errors import InputError, TheranosticDoseError
 from TheranosticDoseLib.geometry import array_of
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from TheranosticDoseSlicer.case import Case
 
 EDITS, DOSE_OF = "edits", "doseOf"
+SAME_POINT = 1e-3
+"""Part of the uncertainty of a point that it may move without another fit."""
 
 
 @dataclasses.dataclass
@@ -42,10 +45,11 @@ class _Kept:
     mask_key: tuple
     voi: Voi
     box: tuple[slice, slice, slice]
+    points: Any = None
     measured_key: tuple = ()
     measured: VoiResult | None = None
-    fitted_with: str = ""
     curve_key: tuple = ()
+    fitted: VoiResult | None = None
     result: VoiResult | None = None
 
 
@@ -175,7 +179,7 @@ class Live:
         values = settings.to_dict()
         for other in ("registration", "engine_settings", "tia_map", "compare"):
             values.pop(other, None)
-        # The fit is done again where only its model changed; measuring takes longer.
+        # The fit is done again where only its model changed; measuring is apart from it.
         values["fit"] = settings.fit.relative_uncertainty
         measuring = json.dumps(values, sort_keys=True, default=str)
         joint = settings.quantification.recovery == "gtm"
@@ -186,12 +190,14 @@ class Live:
         drawn = self._as_drawn(registered) if outdated else registered
         for group in [outdated] if joint and outdated else [[kept] for kept in outdated]:
             vois = tuple(kept.voi for kept in group)
-            measure = functools.partial(steps.voi_results, drawn, vois, anatomy, settings)
-            # Voxels that correct one another take longer than the event loop may stand still.
-            results = (yield from beside(measure, "activities")) if joint else measure()
+            known = {kept.voi.name: kept.points for kept in group if kept.points is not None}
+            measure = functools.partial(
+                steps.voi_results, drawn, vois, anatomy, settings, fitted=False, known=known
+            )
+            results = yield from beside(measure, "activities")
             for kept, measured in zip(group, results, strict=True):
                 kept.measured_key, kept.measured = keys[id(kept)], measured
-                kept.fitted_with = repr(settings.fit)
+                kept.points = known[kept.voi.name]
             yield "activities"
 
     def _as_drawn(self, registered) -> RegisteredStudy:
@@ -204,31 +210,25 @@ class Live:
     def _fit(self, kept: _Kept, registered) -> bool:
         """Fit the curve of a VOI where its points or settings changed; return whether it did."""
         edit = edits.CurveEdit.from_dict(self.case.record(EDITS, {}).get(kept.voi.name, {}))
-        key = (kept.measured_key, repr(edit), repr(self.settings.fit))
-        if kept.curve_key == key:
+        chosen = repr(edit), repr(self.settings.fit)
+        before, kept.curve_key = kept.curve_key, (kept.measured_key, *chosen)
+        if kept.curve_key == before or (before[1:] == chosen and _same_points(kept.fitted, kept.measured)):
             return False
-        kept.curve_key, kept.result = key, self._fitted(kept.measured, edit, registered, kept.fitted_with)
+        kept.fitted, kept.result = kept.measured, self._fitted(kept.measured, edit, registered)
         return True
 
-    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered, fitted_with: str) -> VoiResult:
+    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered) -> VoiResult:
         from TheranosticDoseLib.nuclides import nuclide
         from TheranosticDoseLib.workflow import steps
 
         half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
+        time_h = registered.study.time_h
         try:
-            if edit.empty and fitted_with == repr(self.settings.fit):
-                return measured
-            if edit.empty:
-                fit = steps.fit_voi(
-                    registered.study.time_h,
-                    measured.activity_mbq,
-                    measured.u_activity_mbq,
-                    half_life_h,
-                    self.settings.fit,
-                    measured.prior,
-                )
-                return dataclasses.replace(measured, fit=fit)
-            return edits.with_edit(measured, edit, registered.study.time_h, half_life_h, self.settings)[0]
+            if not edit.empty:
+                return edits.with_edit(measured, edit, time_h, half_life_h, self.settings)[0]
+            points = measured.activity_mbq, measured.u_activity_mbq
+            fit = steps.fit_voi(time_h, *points, half_life_h, self.settings.fit, measured.prior)
+            return dataclasses.replace(measured, fit=fit)
         except TheranosticDoseError as error:
             # One curve that cannot be fitted must not take the others with it.
             self.problems.append(str(error))
@@ -269,3 +269,19 @@ class Live:
             else:
                 stamps.append((node.GetID(), node.GetNumberOfDataNodes()))
         return tuple(stamps)
+
+
+def _same_points(first: VoiResult, second: VoiResult) -> bool:
+    """Whether a VOI was measured as before: each point within a small part of its uncertainty.
+
+    Where VOIs correct one another, an edit of one moves the last digits of all.
+    """
+    before, after = np.array(first.activity_mbq), np.array(second.activity_mbq)
+    allowed = SAME_POINT * np.array(first.u_activity_mbq)
+    known = np.isfinite(before)
+    return (
+        np.array_equal(known, np.isfinite(after))
+        and bool(np.all(np.abs(after - before)[known] <= allowed[known]))
+        and abs(second.common_rel_u - first.common_rel_u) <= SAME_POINT
+        and (first.levels_gy, first.findings) == (second.levels_gy, second.findings)
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from TheranosticDoseLib.dose.change import ENGINES, DoseOfChange
 from TheranosticDoseLib.geometry import array_of, image_like
 
 from TheranosticDoseSlicer import case as roles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from TheranosticDoseSlicer.case import Case
 
-LOCAL, LINEAR = ("led",), ("vsv", "vsv_density")
+LOCAL, LINEAR = ("led",), ENGINES
 """Engines that follow at once: the dose of a voxel from itself alone, or from a kernel."""
 OUTDATED = "TheranosticDose.Outdated"
 FOLLOWED = "followed"
@@ -38,6 +39,7 @@ class LiveDose:
         self.case, self.anatomy = case, anatomy
         self.doses: dict[str, DoseResult] = dose_nodes.doses_of(case)
         self.tia = LiveTia(dose_nodes.voxels_of(case), dose_nodes.tia_of(case))
+        self.before, self._changes = self.tia.image(), {}
         self.whole: Box = tuple(slice(0, n) for n in self.tia.array.shape)
         self.changed: list[Box] = [self.whole]
 
@@ -64,35 +66,41 @@ class LiveDose:
         self.case.set_record(FOLLOWED, sorted(followed))
 
     def _follow(self, engine: str, node, box: Box, added: np.ndarray, settings: RunSettings) -> Iterator[str]:
-        """Add the dose of what was added to the TIA, more and less apart (engines take no negative activity)."""
-        from TheranosticDoseLib.dose import Anatomy, absorbed_dose
-
-        dose = np.array(array_of(self.doses[engine].dose))
-        place = box if engine in LOCAL else self.whole
-        anatomy = self.anatomy
-        if engine in LOCAL:
-            material = cropped(anatomy.material, box) if anatomy.material is not None else None
-            anatomy = Anatomy(cropped(anatomy.density, box), material, anatomy.hu_table)
+        """Add the dose of what was added to the TIA, and take away that of what was taken."""
         chosen = settings.engine_settings.get(engine, {})
         nuclide = self.doses[engine].record.get("nuclide", "Lu-177")
-        for sign in (1.0, -1.0):
-            part = np.maximum(sign * added, 0.0)
-            if not part.any():
-                continue
-            source = part
-            if engine not in LOCAL:
-                source = np.zeros(dose.shape, np.float32)
-                source[box] = part
-            activity = image_like(source, anatomy.density)
-            compute = functools.partial(absorbed_dose, activity, anatomy, engine, nuclide, **chosen)
-            result = yield from beside(compute, engine)
-            dose[place] += np.float32(sign) * array_of(result.dose)
+        dose = np.array(array_of(self.doses[engine].dose))
+        if engine in LOCAL:
+            place = box
+            dose[place] += yield from beside(
+                functools.partial(self._local, engine, added, box, nuclide, chosen), engine
+            )
+        else:
+            place = self.whole
+            key = engine, repr(chosen), nuclide
+            if key not in self._changes:
+                self._changes[key] = DoseOfChange(engine, self.anatomy, self.before, nuclide, **chosen)
+            dose += yield from beside(functools.partial(self._changes[key], added, box), engine)
         np.maximum(dose, 0.0, out=dose)
         image = image_like(dose, self.tia.grid)
         self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)
         self.changed.append(place)
         images.set_image(node, image)
         yield f"{engine} shown"
+
+    def _local(self, engine: str, added: np.ndarray, box: Box, nuclide: str, chosen: dict) -> np.ndarray:
+        """Return the dose of a change inside its box; the engine takes no negative activity."""
+        from TheranosticDoseLib.dose import Anatomy, absorbed_dose
+
+        material = cropped(self.anatomy.material, box) if self.anatomy.material is not None else None
+        anatomy = Anatomy(cropped(self.anatomy.density, box), material, self.anatomy.hu_table)
+        dose = np.zeros(added.shape, np.float32)
+        for sign in (1.0, -1.0):
+            part = np.maximum(sign * added, 0.0)
+            if part.any():
+                result = absorbed_dose(image_like(part, anatomy.density), anatomy, engine, nuclide, **chosen)
+                dose += np.float32(sign) * array_of(result.dose)
+        return dose
 
     def evaluated(self, result: VoiResult, box: Box, corrections: tuple, settings: RunSettings) -> VoiResult:
         """Return a VOI's result with its histograms, uncertainty, BED and EQD2."""

@@ -1,4 +1,4 @@
-"""Import what the first update needs while a worker runs, so that the panel does not stand still for it."""
+"""Import what the first update needs before it begins, so that the panel does not stand still for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 
 MODULES = (
+    "SimpleITK",
     "scipy.optimize",
     "scipy.stats",
     "scipy.ndimage",
@@ -33,10 +34,12 @@ def start() -> None:
         _thread.start()
 
 
-def let_it_run() -> None:
-    """Give the thread some time: inside Slicer it only runs while this thread sleeps."""
-    if _thread is not None and _thread.is_alive():
+def let_it_run() -> bool:
+    """Give the thread some time, and return whether it still runs: inside Slicer it only runs while this one sleeps."""
+    running = _thread is not None and _thread.is_alive()
+    if running:
         time.sleep(_YIELD_S)
+    return running
 
 
 def _import_all() -> None:

@@ -77,6 +77,16 @@ def compute(
     return DoseResult(image_like(dose, tia), None, {**record, "findings": _findings(tia, anatomy)})
 
 
+def change(decays: np.ndarray, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings) -> np.ndarray:
+    """Return the dose, Gy, that decays per voxel ``(z, y, x)`` add or, where they are negative, take away."""
+    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
+
+    kernel = grid_kernel(anatomy.density, nuclide, settings.medium, settings.density_g_cm3)
+    scale = np.abs(decays).max()
+    return convolve(decays / scale, kernel.energy_kev) * (scale * KEV_PER_G_TO_GY / kernel.mass_g)
+
+
 def grid_kernel(
     grid: sitk.Image,
     nuclide: Nuclide,

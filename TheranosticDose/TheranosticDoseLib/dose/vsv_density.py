@@ -87,21 +87,15 @@ def components(
 
     water = vsv.grid_kernel(tia, nuclide, "water", None, part_of(progress, 0.0, 0.4))
     point_kernel(nuclide, "bone", part_of(progress, 0.4, 0.7))  # here, because it may take time
-    true_density = np.asarray(array_of(anatomy.density), np.float32)
-    density = np.where(true_density < settings.gas_density_g_cm3, np.float32(1.0), true_density)
-    tissue = anatomy.tissue_array()
+    density, tissue = _without_gas(anatomy, settings), anatomy.tissue_array()
     decays = decays_per_voxel(tia)
     scale = decays.max()
     decays = (decays / scale).astype(np.float32)
     report(progress, 0.7, "Photons")
     photon = convolve(decays, water.photon_kev)
-    photon *= photon_factor(decays, true_density, tissue, nuclide, tia.GetSpacing(), settings)
+    photon *= factor_of_photons(decays, anatomy, nuclide, settings)
     report(progress, 0.8, "Electrons by class of tissue")
-    electron = np.zeros(density.shape, np.float32)
-    used = []
-    for kernel, share in _classes(nuclide, decays, density, tissue == tissues.BONE, tia.GetSpacing()):
-        electron += convolve(share, kernel.electron_kev)
-        used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
+    electron, used = _electrons(nuclide, decays, density, tissue == tissues.BONE, tia.GetSpacing())
     volume = voxel_volume_ml(tia)
     to_gy = scale * KEV_PER_G_TO_GY / volume
     record = {
@@ -112,6 +106,53 @@ def components(
         ),
     }
     return electron / density * to_gy, photon * (to_gy / water.density_g_cm3), record
+
+
+def factor_of_photons(
+    decays: np.ndarray, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings
+) -> np.ndarray:
+    """Return the photon dose over that of the water kernel; ``decays`` per voxel in any unit, ``(z, y, x)``."""
+    density = np.asarray(array_of(anatomy.density), np.float32)
+    spacing_mm = anatomy.density.GetSpacing()
+    return photon_factor(decays, density, anatomy.tissue_array(), nuclide, spacing_mm, settings)
+
+
+def change(
+    decays: np.ndarray, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings, factor: np.ndarray
+) -> np.ndarray:
+    """Return the dose, Gy, that decays per voxel ``(z, y, x)`` add or, where they are negative, take away.
+
+    Linear in the decays: ``factor`` is that of the photons of the whole map (:func:`factor_of_photons`), which a
+    change of a part of it hardly moves.
+    """
+    from TheranosticDoseLib import tissues
+    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
+
+    grid = anatomy.density
+    water = vsv.grid_kernel(grid, nuclide, "water")
+    scale = np.abs(decays).max()
+    decays = (decays / scale).astype(np.float32)
+    density, is_bone = _without_gas(anatomy, settings), anatomy.tissue_array() == tissues.BONE
+    electron, _ = _electrons(nuclide, decays, density, is_bone, grid.GetSpacing())
+    energy = electron / density + convolve(decays, water.photon_kev) * (factor / water.density_g_cm3)
+    return energy * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(grid))
+
+
+def _without_gas(anatomy: Anatomy, settings: EngineSettings) -> np.ndarray:
+    density = np.asarray(array_of(anatomy.density), np.float32)
+    return np.where(density < settings.gas_density_g_cm3, np.float32(1.0), density)
+
+
+def _electrons(nuclide, decays, density, is_bone, spacing_mm) -> tuple[np.ndarray, list[list]]:
+    """Return the energy of the electrons where it ends, keV, and the medium and density of each class."""
+    from TheranosticDoseLib.dose.kernels.convolve import convolve
+
+    electron, used = np.zeros(density.shape, np.float32), []
+    for kernel, share in _classes(nuclide, decays, density, is_bone, spacing_mm):
+        electron += convolve(share, kernel.electron_kev)
+        used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
+    return electron, used
 
 
 def electrons_by_target(
@@ -140,12 +181,12 @@ def electrons_by_target(
 
 def _classes(nuclide, decays, density, is_bone, spacing_mm) -> Iterator[tuple]:
     """Give the electron kernel of each class that holds activity, with that activity."""
-    active = decays > 0
+    active = decays != 0
     number = np.digitize(density, EDGES_G_CM3).astype(np.int8)
     for medium, here in (("water", active & ~is_bone), ("bone", active & is_bone)):
         for index in np.unique(number[here]):
             chosen = here & (number == index)
-            mean = float(np.average(density[chosen], weights=decays[chosen]))
+            mean = float(np.average(density[chosen], weights=np.abs(decays[chosen])))
             # Steps of 2 % in density: the same few kernels serve while activity or anatomy change a little.
             mean = float(np.exp(0.02 * np.round(np.log(mean) / 0.02)))
             share = np.where(chosen, decays, np.float32(0.0))

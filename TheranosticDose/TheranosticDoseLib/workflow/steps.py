@@ -50,6 +50,7 @@ def voi_results(
     anatomy: Anatomy,
     settings: RunSettings,
     fitted: bool = True,
+    known: dict[str, Any] | None = None,
 ) -> tuple[VoiResult, ...]:
     """Measure the activity of each VOI at each time point, correct it for recovery and fit the curve.
 
@@ -63,6 +64,8 @@ def voi_results(
     settings : RunSettings
     fitted : bool
         False leaves the curves out.
+    known : dict, optional
+        What was measured in VOIs before, by name; they are not measured again, and the others are added.
 
     Returns
     -------
@@ -82,9 +85,11 @@ def voi_results(
         # What was drawn on a scan is measured there, before the scan was moved.
         as_scanned = recovery_of_scans(registered.spect, vois, settings.quantification)
     mass_g = anatomy.mass_g()
-    results = []
+    results, known = [], {} if known is None else known
     for voi in vois:
-        points, findings = _measured(registered, voi, moved)
+        if voi.name not in known:
+            known[voi.name] = _measured(registered, voi, moved)
+        points, findings = known[voi.name]
         own = [
             b if source == "drawn" else a
             for (_, source), a, b in zip(points, factors, as_scanned, strict=True)

@@ -11,7 +11,7 @@ def convolve(source: np.ndarray, octant: np.ndarray, workers: int | None = None)
     Parameters
     ----------
     source : ndarray (z, y, x)
-        Not negative.
+        Activity; of a change of activity it may be negative in places.
     octant : ndarray (z, y, x)
         Kernel at offsets from zero up; offsets beyond its size count as zero.
     workers : int, optional
@@ -38,6 +38,7 @@ def convolve(source: np.ndarray, octant: np.ndarray, workers: int | None = None)
     padded[common] = octant[common]
     spectrum = fft.dctn(padded, type=1, workers=workers, overwrite_x=True)
     block = np.ascontiguousarray(source[box], dtype=np.float32)
+    signed = bool(block.min() < 0)
     block = fft.rfft(block, lengths[2], axis=2, workers=workers)
     block = fft.fft(block, lengths[1], axis=1, workers=workers, overwrite_x=True)
     block = fft.fft(block, lengths[0], axis=0, workers=workers, overwrite_x=True)
@@ -46,12 +47,13 @@ def convolve(source: np.ndarray, octant: np.ndarray, workers: int | None = None)
     block = _cropped(fft.ifft(block, axis=0, workers=workers, overwrite_x=True), 0, box, source.shape)
     block = _cropped(fft.ifft(block, axis=1, workers=workers, overwrite_x=True), 1, box, source.shape)
     result = _cropped(fft.irfft(block, lengths[2], axis=2, workers=workers), 2, box, source.shape)
+    result = np.ascontiguousarray(result, np.float32)
     # Rounding leaves values of 1e-7 of the largest on either side of zero.
-    return np.maximum(result, 0.0, out=np.ascontiguousarray(result, np.float32))
+    return result if signed else np.maximum(result, 0.0, out=result)
 
 
 def _bounding_box(source: np.ndarray) -> tuple[slice, ...] | None:
-    filled = source > 0
+    filled = source != 0
     box = []
     for axis in range(3):
         others = tuple(i for i in range(3) if i != axis)
