@@ -8,8 +8,9 @@ VOIs into one local shell each (2 FWHM wide) and the rest, because a body is not
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,15 +71,15 @@ def gtm_factors(
     fwhm_relative_u : float
         k=1.
     """
-
-    @functools.cache
-    def matrix(width_mm: float) -> TransferMatrix:
-        return TransferMatrix(vois, spects[0], width_mm)
-
+    widths = sorted({w * factor for w in fwhm_mm for factor in (1.0, 1.0 + fwhm_relative_u)})
+    geometry = _Geometry(vois, spects[0], widths[-1])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda width_mm: TransferMatrix(vois, spects[0], width_mm, geometry), widths)
+        matrices = dict(zip(widths, made, strict=True))
     found = []
     for spect, width_mm in zip(spects, fwhm_mm, strict=True):
-        factors = matrix(width_mm).factors(spect)
-        wider = matrix(width_mm * (1 + fwhm_relative_u)).factors(spect) if fwhm_relative_u else factors
+        factors = matrices[width_mm].factors(spect)
+        wider = matrices[width_mm * (1.0 + fwhm_relative_u)].factors(spect) if fwhm_relative_u else factors
         found.append({name: (f, abs(float(np.log(wider[name] / f)))) for name, f in factors.items()})
     return found
 
@@ -98,23 +99,39 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> float:
     return float(np.sum(values * weights, dtype=np.float64)) / total if total > 0 else 0.0
 
 
-class TransferMatrix:
-    """Regions of a set of VOIs and their mutual spill at one resolution; corrects any number of scans."""
+class _Geometry:
+    """What does not depend on the resolution: the VOIs in their boxes, disjoint, and the distances to each."""
 
-    def __init__(self, vois: Mapping[str, sitk.Image], grid: sitk.Image, fwhm_mm: float) -> None:
+    def __init__(self, vois: Mapping[str, sitk.Image], grid: sitk.Image, widest_mm: float) -> None:
         for name, weights in vois.items():
             require_same_grid(weights, grid, f"VOI {name} and the SPECT")
         arrays = {name: array_of(w) for name, w in vois.items()}
         boxes = {name: _box(w, np.zeros(3)) for name, w in arrays.items() if w.any()}
-        self._all = tuple(vois)
-        self._vois: dict[str, Part] = {
+        self.vois: dict[str, Part] = {
             name: (arrays[name][box].astype(np.float32), box) for name, box in boxes.items()
         }
+        self.spacing, self.shape = np.array(grid.GetSpacing()[::-1]), grid.GetSize()[::-1]
+        if self.vois:
+            self.names, self.parts, self.left = _disjoint(self.vois, self.shape)
+            self.distances = _distances(self.parts, self.shape, self.spacing, widest_mm)
+
+
+class TransferMatrix:
+    """Regions of a set of VOIs and their mutual spill at one resolution; corrects any number of scans."""
+
+    def __init__(
+        self,
+        vois: Mapping[str, sitk.Image],
+        grid: sitk.Image,
+        fwhm_mm: float,
+        geometry: _Geometry | None = None,
+    ) -> None:
+        geometry = geometry or _Geometry(vois, grid, fwhm_mm)
+        self._all, self._vois = tuple(vois), geometry.vois
         if self._vois:
-            spacing, shape = np.array(grid.GetSpacing()[::-1]), grid.GetSize()[::-1]
-            names, regions = _partition(self._vois, shape, spacing, fwhm_mm)
+            names, regions = geometry.names, _with_shells(geometry, fwhm_mm)
             self._regions = regions
-            self._matrix = _matrix(regions, shape, spacing, fwhm_mm)
+            self._matrix = _matrix(regions, geometry.shape, geometry.spacing, fwhm_mm)
             self._shares = {
                 name: _shares(*voi, names.index(name) if name in names else None, regions)
                 for name, voi in self._vois.items()
@@ -168,16 +185,11 @@ def _shares(w: np.ndarray, box: Box, own: int | None, regions: list[Part]) -> np
     return shares / float(w.sum(dtype=np.float64))
 
 
-def _partition(
-    vois: Mapping[str, Part], shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float
-) -> tuple[list[str], list[Part]]:
-    """Return disjoint regions that fill the grid, as (weights in a box, box): VOIs, the rest, shells.
+def _disjoint(vois: Mapping[str, Part], shape: tuple[int, ...]) -> tuple[list[str], list[Part], np.ndarray]:
+    """Return names and parts of the VOIs, smallest first, and what they leave of the grid.
 
-    The names are those of the first regions, smallest first; a VOI wholly inside smaller ones has
-    none.  What lies around a VOI is its shell as far as no other VOI is nearer.
+    A VOI wholly inside smaller ones has no part.
     """
-    from scipy.ndimage import distance_transform_edt
-
     left = np.ones(shape, np.float32)
     names, parts = [], []
     for name in sorted(vois, key=lambda name: float(vois[name][0].sum())):
@@ -187,26 +199,46 @@ def _partition(
             left[box] -= part
             names.append(name)
             parts.append((part, box))
-    nearest = np.full(shape, _SHELL_FWHM * fwhm_mm, np.float32)
-    owner = np.full(shape, -1, np.int16)
-    margins = [int(np.ceil(m)) for m in (_SHELL_FWHM + 0.5) * fwhm_mm / spacing]
-    around = [_widened(box, margins, shape) for _, box in parts]
-    for i, ((part, box), wide) in enumerate(zip(parts, around, strict=True)):
+    return names, parts, left
+
+
+def _distances(
+    parts: list[Part], shape: tuple[int, ...], spacing: np.ndarray, widest_mm: float
+) -> list[Part]:
+    """Return the distance to each part, mm, in a box that holds its shell at the widest resolution."""
+    from scipy.ndimage import distance_transform_edt
+
+    margins = [int(np.ceil(m)) for m in (_SHELL_FWHM + 0.5) * widest_mm / spacing]
+    found = []
+    for part, box in parts:
+        wide = _widened(box, margins, shape)
         outside = np.ones([w.stop - w.start for w in wide], bool)
         outside[_within(box, wide)] = part < 0.5
-        distance = distance_transform_edt(outside, sampling=spacing).astype(np.float32)
+        found.append((distance_transform_edt(outside, sampling=spacing).astype(np.float32), wide))
+    return found
+
+
+def _with_shells(geometry: _Geometry, fwhm_mm: float) -> list[Part]:
+    """Return disjoint regions that fill the grid, as (weights in a box, box): VOIs, their shells, the rest.
+
+    What lies around a VOI is its shell as far as no other VOI is nearer.
+    """
+    left = geometry.left.copy()
+    nearest = np.full(left.shape, _SHELL_FWHM * fwhm_mm, np.float32)
+    owner = np.full(left.shape, -1, np.int16)
+    for i, (distance, wide) in enumerate(geometry.distances):
         closer = distance < nearest[wide]
         nearest[wide] = np.where(closer, distance, nearest[wide])
         owner[wide] = np.where(closer, i, owner[wide])
     shells = []
-    for i, wide in enumerate(around):
+    for i, (_, wide) in enumerate(geometry.distances):
         shell = left[wide] * (owner[wide] == i)
         if shell.sum() > 0.5:
             shells.append((shell, wide))
     for shell, wide in shells:
         left[wide] -= shell
     rest = [(left[box], box) for box in (_box(left, np.zeros(3)),)] if left.sum() > 0.5 else []
-    return names, parts + shells + rest
+    return geometry.parts + shells + rest
 
 
 def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
