@@ -25,6 +25,7 @@ from TheranosticDoseSlicer import (
     transforms,
     weights,
 )
+from TheranosticDoseSlicer.beside import last
 from TheranosticDoseSlicer.case import Case
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
 
 def registered_of(case: Case) -> RegisteredStudy:
     """Return the registered study from the nodes of the scene."""
-    return study_nodes.last(registered_steps(case))
+    return last(registered_steps(case))
 
 
 def registered_steps(case: Case) -> Generator[str, None, RegisteredStudy]:
@@ -154,14 +155,17 @@ def registered_steps(case: Case) -> Generator[str, None, RegisteredStudy]:
         raise InputError("The registered series does not hold all time points any more; register again.")
     spect, found = [], {}
     for number, label in enumerate(labels):
-        spect.append(images.image_of(series.GetNthDataNode(number)))
+        spect.append((yield from images.reading(series.GetNthDataNode(number))))
         yield label
     for label in labels:
         node = case.get(roles.QUANTIFIED + label) or case.require(
             roles.SPECT + label, f"The SPECT of {label!r} was deleted; load the study again."
         )
         ct = case.get(roles.CT + label)
-        found[label] = (images.image_of(node), images.image_of(ct) if ct is not None else None)
+        found[label] = (
+            (yield from images.reading(node)),
+            (yield from images.reading(ct)) if ct is not None else None,
+        )
         yield label
     study = exchange.study_of(study_record, found)
     study = dataclasses.replace(study, vois=study_nodes.drawn_vois(case, set(labels)))

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.study import Acquisition, Administration, Correction, Study, Voi
+
+from TheranosticDoseSlicer.beside import last
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -41,14 +43,22 @@ def write_study(study: Study, folder: Path) -> Iterator[str]:
 
 def read_study(folder: Path) -> Study:
     """Read what :func:`write_study` wrote."""
+    return last(study_reading(folder))
+
+
+def study_reading(folder: Path) -> Generator[str, None, Study]:
+    """Do :func:`read_study`, one file each step."""
     folder = Path(folder)
     record = read_json(folder / STUDY_FILE)
     images = {}
     for entry in record["acquisitions"]:
+        spect = read_image(folder / entry["spect_file"])
+        yield entry["spect_file"]
         images[entry["label"]] = (
-            read_image(folder / entry["spect_file"]),
+            spect,
             read_image(folder / entry["ct_file"]) if entry.get("ct_file") else None,
         )
+        yield entry["label"]
     weights = [read_image(folder / entry["file"]) for entry in record["vois"]]
     return study_of(record, images, weights)
 

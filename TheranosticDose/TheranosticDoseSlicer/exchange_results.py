@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.study import Study, Voi
 
 from TheranosticDoseSlicer import exchange
+from TheranosticDoseSlicer.beside import last
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -50,12 +51,19 @@ def write_registered(registered: RegisteredStudy, folder: Path) -> Iterator[str]
 
 def read_registered(folder: Path) -> RegisteredStudy:
     """Read what :func:`write_registered` wrote."""
+    return last(registered_reading(folder))
+
+
+def registered_reading(folder: Path) -> Generator[str, None, RegisteredStudy]:
+    """Do :func:`read_registered`, one file each step."""
     folder = Path(folder)
     record = exchange.read_json(folder / REGISTERED_FILE)
+    study = yield from exchange.study_reading(folder)
     spect = tuple(exchange.read_image(folder / name) for name in record["spect_files"])
+    yield "registered"
     ct = exchange.read_image(folder / record["ct_file"]) if record["ct_file"] else None
     transforms = tuple(read_transform(parts, folder) for parts in record["transforms"])
-    return registered_of(exchange.read_study(folder), record, spect, ct, transforms)
+    return registered_of(study, record, spect, ct, transforms)
 
 
 def registered_of(

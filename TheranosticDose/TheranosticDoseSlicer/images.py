@@ -1,16 +1,23 @@
 """Volume nodes to ``SimpleITK`` images and back.
 
 Slicer keeps geometry in RAS, the library in LPS: the first two axes change sign.
-Copies are plain memory copies, so a 128 x 128 x 128 volume takes some milliseconds.
+Copies are plain memory copies: some milliseconds for 128 x 128 x 128 voxels, a tenth of a second for a
+large CT, which goes in steps (``reading``, ``showing``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 import numpy as np
 from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.geometry import array_of
 
-from TheranosticDoseSlicer import codes
+from TheranosticDoseSlicer import codes, exchange
+from TheranosticDoseSlicer.beside import beside, last
 
+CT_WINDOW_LEVEL_HU = (400.0, 40.0)
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -22,9 +29,27 @@ def image_of(node, *, dtype=np.float32):
     InputError
         For a missing, empty or multi-component volume, or one that lies under a transform.
     """
+    return last(reading(node, dtype=dtype))
+
+
+def reading(node, *, dtype=np.float32) -> Generator[str, None, Any]:
+    """Do :func:`image_of` in steps: the voxels are copied in another thread."""
     import SimpleITK as sitk
     import slicer
 
+    _require_volume(node)
+    voxels, geometry = slicer.util.arrayFromVolume(node), geometry_of(node)
+
+    def copied():
+        # SimpleITK copies the voxels; a copy before that is made only where their type is another.
+        image = sitk.GetImageFromArray(np.asarray(voxels, dtype=dtype))
+        set_geometry(image, *geometry)
+        return image
+
+    return (yield from beside(copied, node.GetName()))
+
+
+def _require_volume(node) -> None:
     if node is None:
         raise InputError("A volume that is needed here was removed from the scene; load or choose it again.")
     name = node.GetName()
@@ -39,10 +64,12 @@ def image_of(node, *, dtype=np.float32):
             f"The volume {name!r} lies under the transform {node.GetParentTransformNode().GetName()!r}; "
             "harden the transform or move the volume out of it."
         )
-    # SimpleITK copies the voxels; a copy before that is made only where their type is another.
-    image = sitk.GetImageFromArray(np.asarray(slicer.util.arrayFromVolume(node), dtype=dtype))
-    set_geometry(image, *geometry_of(node))
-    return image
+
+
+def writing(node, folder, name: str) -> Generator[str, None, str]:
+    """Write a volume node as NRRD in steps, in another thread; return the file name."""
+    image = yield from reading(node)
+    return (yield from beside(lambda: exchange.write_image(image, folder, name), name, finish=True))
 
 
 def geometry_of(node) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,28 +103,51 @@ def ijk_to_ras(image):
 
 def set_image(node, image, quantity: str | None = None) -> None:
     """Put an image into a volume node (voxels, geometry, quantity and units)."""
-    import SimpleITK as sitk
-    import slicer
+    last(_setting(node, image, quantity))
 
+
+def _setting(node, image, quantity: str | None) -> Generator[str, None, None]:
+    """Do :func:`set_image` in steps: the voxels are copied in another thread, then shown at once."""
+    import slicer
+    import vtk
+    from vtk.util import numpy_support
+
+    voxels = array_of(image)
+    data = vtk.vtkImageData()
+    data.SetDimensions(image.GetSize())
+    data.AllocateScalars(numpy_support.get_vtk_array_type(voxels.dtype), 1)
+    target = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars()).reshape(voxels.shape)
+    yield from beside(lambda: np.copyto(target, voxels), node.GetName())
     was_modifying = node.StartModify()
     try:
-        slicer.util.updateVolumeFromArray(node, sitk.GetArrayViewFromImage(image))
+        node.SetAndObserveImageData(data)
         node.SetIJKToRASMatrix(ijk_to_ras(image))
         if quantity:
             codes.set_quantity(node, quantity)
+        node.StorableModified()
     finally:
         node.EndModify(was_modifying)
+    node.InvokeEvent(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, node)
 
 
 def volume_from(image, name: str, quantity: str | None = None, node=None):
     """Return a scalar volume node with this image; ``node`` is reused where one is given."""
+    return last(showing(image, name, quantity, node))
+
+
+def showing(image, name: str, quantity: str | None = None, node=None) -> Generator[str, None, Any]:
+    """Do :func:`volume_from` in steps: the voxels are copied in another thread."""
     import slicer
 
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     else:
         node.SetName(name)
-    set_image(node, image, quantity)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
+        if quantity == "ct_hu":
+            # The window of the abdomen; to look for one in the voxels takes half a second for a large CT.
+            node.GetDisplayNode().AutoWindowLevelOff()
+            node.GetDisplayNode().SetWindowLevel(*CT_WINDOW_LEVEL_HU)
+    yield from _setting(node, image, quantity)
     return node

@@ -180,8 +180,8 @@ class Task:
     ----------
     title : str
         Shown to the user.
-    request : dict
-        What the worker shall do (see ``worker.py``); ``folder`` is added.
+    request : dict or None
+        What the worker shall do (see ``worker.py``); ``folder`` is added. ``None``: there is only to load.
     prepare : callable, optional
         ``prepare(folder) -> iterator``: writes the inputs, one item each step.
     load : callable, optional
@@ -198,7 +198,7 @@ class Task:
     def __init__(
         self,
         title: str,
-        request: dict[str, Any],
+        request: dict[str, Any] | None,
         prepare: Callable[[Path], Iterator[Any]] | None = None,
         load: Callable[[Path, dict[str, Any]], Iterator[Any]] | None = None,
     ) -> None:
@@ -280,6 +280,9 @@ class Task:
         return True
 
     def _launch(self) -> None:
+        if self._request is None:
+            self._begin_to_load()
+            return
         request = self.folder / "request.json"
         request.write_text(json.dumps({**self._request, "folder": str(self.folder)}), encoding="utf-8")
         self.process = Process([python_executable(), "-m", WORKER, str(request)])
@@ -295,6 +298,9 @@ class Task:
             raise JobError(self._reason())
         self.result = self.process.result
         self.process.close()
+        self._begin_to_load()
+
+    def _begin_to_load(self) -> None:
         self.state = State.LOADING
         self._steps = iter(self._load(self.folder, self.result)) if self._load else iter(())
 
@@ -334,7 +340,10 @@ class Task:
         if self.process is not None:
             self.process.kill()
             self.process.close()
+        # A file that is being read or written belongs to the folder that goes.
+        steps, self._steps = self._steps, None
+        if hasattr(steps, "close"):
+            steps.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self._steps = None
         self.finished.emit(self)

@@ -141,7 +141,7 @@ def write_segments(segmentation, folder: Path, entries: list[dict[str, Any]]) ->
 def _write_images(folder: Path, ct, spect) -> Iterator[str]:
     for name, node in (("ct", ct), ("spect", spect)):
         if node is not None:
-            yield exchange.write_image(images.image_of(node), folder, name)
+            yield from images.writing(node, folder, name)
 
 
 def _still_there(segmentation) -> None:

@@ -105,7 +105,7 @@ def run(
     }
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield exchange.write_image(images.image_of(volume), folder, "image")
+        yield from images.writing(volume, folder, "image")
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         # Who runs a tool by name wants this segment made now, also where there was one.

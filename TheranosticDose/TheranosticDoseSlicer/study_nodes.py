@@ -12,6 +12,7 @@ from TheranosticDoseLib.findings import Finding
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import codes, exchange, images, tables, weights
+from TheranosticDoseSlicer.beside import last
 from TheranosticDoseSlicer.case import Case
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def _load_acquisition(case: Case, acquisition: Acquisition) -> Iterator[str]:
     label = acquisition.label
     quantity = "spect_bq_ml" if acquisition.unit == "BQML" else "spect_counts"
     role = roles.SPECT + label
-    case.set(role, images.volume_from(acquisition.spect, f"SPECT {label}", quantity, case.get(role)))
+    case.set(role, (yield from images.showing(acquisition.spect, f"SPECT {label}", quantity, case.get(role))))
     yield f"SPECT {label}"
     if acquisition.ct is not None:
         role = roles.CT + label
-        case.set(role, images.volume_from(acquisition.ct, f"CT {label}", "ct_hu", case.get(role)))
+        case.set(role, (yield from images.showing(acquisition.ct, f"CT {label}", "ct_hu", case.get(role))))
         yield f"CT {label}"
 
 
@@ -93,15 +94,6 @@ def time_point_columns(study: Study) -> list[tables.Column]:
 def study_of(case: Case) -> Study:
     """Return the study as the panel shows it; see :func:`study_steps`."""
     return last(study_steps(case, planned(case)))
-
-
-def last(steps: Generator[Any, None, Any]) -> Any:
-    """Return what a generator returns at its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def planned(case: Case) -> tuple[list[tuple[dict[str, Any], float]], list[Finding]]:
@@ -139,14 +131,12 @@ def study_steps(
     entries, findings = plan
     found: dict[str, Any] = {}
     for entry, scale in entries:
-        spect = images.image_of(_spect_node(case, entry, scale))
-        yield entry["label"]
+        spect = yield from images.reading(_spect_node(case, entry, scale))
         ct = case.get(roles.CT + entry["label"])
         found[entry["label"]] = (
             spect if scale == 1.0 else spect * scale,
-            images.image_of(ct) if ct is not None else None,
+            (yield from images.reading(ct)) if ct is not None else None,
         )
-        yield entry["label"]
     record = dict(case.record(STUDY_RECORD), vois=[], acquisitions=[entry for entry, _ in entries])
     study = exchange.study_of(record, found)
     study = dataclasses.replace(
@@ -301,8 +291,9 @@ def study_from_nodes(
             findings.append(
                 Finding("assumption", f"acquisition[{label}].unit", text, unit, "default", remedy)
             )
-        acquisitions.append(Acquisition(label, float(time_h), images.image_of(spect), unit,
-                                        images.image_of(ct) if ct is not None else None))  # fmt: skip
+        image = yield from images.reading(spect)
+        ct_image = (yield from images.reading(ct)) if ct is not None else None
+        acquisitions.append(Acquisition(label, float(time_h), image, unit, ct_image))
     if activity_mbq is None:
         findings.append(Finding("missing", "administration.activity_mbq", "The administered activity is not known.",
                                 remedy="Enter it in the study step."))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from TheranosticDoseLib.errors import InputError
 
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes, trail
+from TheranosticDoseSlicer.beside import beside, each_beside
 from TheranosticDoseSlicer.case import Case
 from TheranosticDoseSlicer.jobs import Task
 from TheranosticDoseSlicer.live import DOSE_OF
@@ -33,8 +35,7 @@ def load_study(case: Case, path: str | Path, overrides: dict[str, Any] | None = 
     request = {"step": "load", "path": str(path), "overrides": overrides}
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
-        study = exchange.read_study(folder)
-        yield "read"
+        study = yield from each_beside(exchange.study_reading(folder))
         yield from study_nodes.load(case, study)
         trail.note_load(case, result, overrides)
 
@@ -55,13 +56,21 @@ def load_files(case: Case, files: list[Path], overrides: dict[str, Any] | None =
                 yield file.name
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
-        study = exchange.read_study(folder)
-        yield "read"
+        study = yield from each_beside(exchange.study_reading(folder))
         yield from study_nodes.load(case, study)
         trail.note_load(case, result, overrides)
 
     request = {"step": "load", "path": "selected", "overrides": overrides}
     return Task("Loading", request, prepare, load)
+
+
+def use_volumes(case: Case, volumes: list[tuple[Any, Any, float]], activity_mbq: float | None = None) -> Task:
+    """Make a study of volumes of the scene: ``(SPECT node, CT node or None, hours)`` each."""
+
+    def load(_folder: Path, _result: dict[str, Any]) -> Iterator[str]:
+        yield from study_nodes.study_from_nodes(case, volumes, activity_mbq)
+
+    return Task("Volumes of the scene", None, None, load)
 
 
 def _link(file: Path, target: Path) -> None:
@@ -78,23 +87,27 @@ def register(case: Case, settings: RunSettings) -> Task:
 
     def prepare(folder: Path) -> Iterator[str]:
         study = yield from study_nodes.study_steps(case, plan)
-        yield from exchange.write_study(study, folder)
+        yield from each_beside(exchange.write_study(study, folder))
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         out = folder / "out"
-        registered = exchange_results.read_registered(out)
-        yield "read"
+        registered = yield from each_beside(exchange_results.registered_reading(out))
         clear_doses(case)
         yield from dose_nodes.load_registered(case, registered, units)
-        dose_nodes.load_anatomy(case, exchange_results.read_anatomy(out))
+        anatomy = yield from _beside(exchange_results.read_anatomy, out)
+        dose_nodes.load_anatomy(case, anatomy)
         yield "density"
-        yield from dose_nodes.load_vois(case, exchange_results.read_vois(out))
+        yield from dose_nodes.load_vois(case, (yield from _beside(exchange_results.read_vois, out)))
         found = [*registered.study.findings, *registered.findings]
         study_nodes.set_findings(case, "register", found)
         case.set_record(study_nodes.STEP_FINDINGS + "vois", result["findings"])
         trail.note(case, result)
 
     return Task("Registration", {"step": "register", "settings": settings.to_dict()}, prepare, load)
+
+
+def _beside(function, *arguments):
+    return beside(functools.partial(function, *arguments), "files", finish=True)
 
 
 def clear_doses(case: Case) -> None:
@@ -115,16 +128,17 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
     edits, keys = case.record(EDITS, {}), live.keys()
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield from exchange_results.write_registered(registered, folder)
-        yield from exchange_results.write_anatomy(anatomy, folder)
-        yield from exchange_results.write_vois(vois, folder)
+        yield from each_beside(exchange_results.write_registered(registered, folder))
+        yield from each_beside(exchange_results.write_anatomy(anatomy, folder))
+        yield from each_beside(exchange_results.write_vois(vois, folder))
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         out = folder / "out"
-        doses = exchange_results.read_doses(out)
-        yield "read"
-        yield from dose_nodes.load_voxels(case, exchange_results.read_voxels(out))
-        yield from dose_nodes.load_doses(case, doses, exchange.read_image(out / "tia.nrrd"))
+        doses = yield from _beside(exchange_results.read_doses, out)
+        voxels = yield from _beside(exchange_results.read_voxels, out)
+        yield from dose_nodes.load_voxels(case, voxels)
+        tia = yield from _beside(exchange.read_image, out / "tia.nrrd")
+        yield from dose_nodes.load_doses(case, doses, tia)
         found = exchange_results.findings_of(result["findings"])
         study_nodes.set_findings(case, "dose", found)
         case.set_record(FOLLOWED, [])
@@ -157,12 +171,12 @@ def export(
     voxels, doses, tia = dose_nodes.voxels_of(case), dose_nodes.doses_of(case), dose_nodes.tia_of(case)
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield from exchange_results.write_registered(registered, folder)
-        yield from exchange_results.write_anatomy(anatomy, folder)
-        yield from exchange_results.write_vois(vois, folder)
-        yield from exchange_results.write_voxels(voxels, folder)
-        yield from exchange_results.write_doses(doses, folder)
-        exchange.write_image(tia, folder, "tia")
+        yield from each_beside(exchange_results.write_registered(registered, folder))
+        yield from each_beside(exchange_results.write_anatomy(anatomy, folder))
+        yield from each_beside(exchange_results.write_vois(vois, folder))
+        yield from each_beside(exchange_results.write_voxels(voxels, folder))
+        yield from each_beside(exchange_results.write_doses(doses, folder))
+        yield from _beside(exchange.write_image, tia, folder, "tia")
 
     request = {
         "step": "export",

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import TYPE_CHECKING
 
-import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
+from TheranosticDoseLib.geometry import array_of
 from TheranosticDoseLib.study import Voi
 
 from TheranosticDoseSlicer import exchange, images
-
-if TYPE_CHECKING:
-    pass
 
 RIM = 3
 DIGEST, PLACE, VOI_RECORD = "TheranosticDose.Digest", "TheranosticDose.Place", "TheranosticDose.Voi"
 
 
+def boxed(voi: Voi) -> Voi | None:
+    """Return a VOI on the box around it; ``None`` where its weights are all zero.
+
+    With a rim of zeros, so that an interpolation at the edge of the box is that of the whole image.
+    """
+    low, high = _box(voi)
+    if high is None:
+        return None
+    return dataclasses.replace(voi, weights=voi.weights[tuple(map(slice, low, high))])
+
+
+def _box(voi: Voi) -> tuple[list[int], list[int] | None]:
+    """Return the first voxel (x, y, z) of the box around a VOI, and the one after its last."""
+    inside = array_of(voi.weights) > 0
+    if not inside.any():
+        return [0, 0, 0], None
+    box = bounding_box(inside, RIM)[::-1]
+    return [part.start for part in box], [part.stop for part in box]
+
+
 def node_from(voi: Voi, digest: str = "", node=None):
     """Return a hidden volume node that holds the weights of a VOI; ``None`` where they are all zero."""
-    import SimpleITK as sitk
-
-    inside = np.argwhere(sitk.GetArrayViewFromImage(voi.weights) > 0)
-    if len(inside) == 0:
+    low, high = _box(voi)
+    if high is None:
         return None
-    size = np.array(voi.weights.GetSize())
-    # With a rim of zeros, so that an interpolation at the edge of the box is that of the whole image.
-    low = np.maximum(inside.min(axis=0)[::-1] - RIM, 0)
-    high = np.minimum(inside.max(axis=0)[::-1] + 1 + RIM, size)
-    box = voi.weights[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
+    box = voi.weights[tuple(map(slice, low, high))]
     node = images.volume_from(box, f"Weights of {voi.name}", None, node)
     node.SetHideFromEditors(True)
     place = {
-        "start": [int(value) for value in low],
+        "start": low,
         "size": list(voi.weights.GetSize()),
         "origin": list(voi.weights.GetOrigin()),
         "spacing": list(voi.weights.GetSpacing()),

@@ -6,6 +6,7 @@ ends when its standard input closes, so that it does not outlive the application
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -73,11 +74,13 @@ def load(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     """Read a study from files: DICOM, or images with a manifest."""
     from TheranosticDoseLib.dicom_io import load_study
 
-    from TheranosticDoseSlicer import exchange
+    from TheranosticDoseSlicer import exchange, weights
 
     # A relative path lies in the folder of the request (files that were put together there).
     study = load_study(folder / request["path"], _overrides(request), part_of(progress, 0.0, 0.9))
-    for _ in exchange.write_study(study, folder):
+    # Outlines on a CT are many times its size together; each goes on as the box around it.
+    vois = tuple(voi for voi in map(weights.boxed, study.vois) if voi is not None)
+    for _ in exchange.write_study(dataclasses.replace(study, vois=vois), folder):
         pass
     return {"acquisitions": len(study.acquisitions), "vois": len(study.vois), "finished": {"load": now()}}
 
