@@ -134,12 +134,13 @@ def test_parameters_by_name(name, kind, tissue, alpha_beta):
     biology = rb.biology_of(name, kind)
     assert (biology.tissue, biology.alpha_beta_gy) == (tissue, alpha_beta)
     assert biology.source
+    assert biology.checked == (tissue == "kidney")
 
 
 def test_every_row_of_the_table_has_its_source():
     tables = rb._tables()
     for part in ("tissues", "limits", "ntcp", "tcp"):
-        assert all(row["source"] for row in tables[part])
+        assert all(row["source"] and isinstance(row["checked"], bool) for row in tables[part])
     assert [row["limit_gy"] for row in rb.limits_of("kidney")] == [23.0, 28.0, 40.0]
 
 

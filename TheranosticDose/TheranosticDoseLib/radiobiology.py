@@ -43,6 +43,8 @@ class Biology:
         1/Gy, for EUD, EUBED and TCP; ``None`` where no value is agreed on.
     status : str
         ``published`` for data of this tissue, ``convention`` for a customary value.
+    checked : bool
+        Whether a second source was seen to state the same values.
     source : str
     """
 
@@ -51,6 +53,7 @@ class Biology:
     repair_half_time_h: float
     alpha_per_gy: float | None = None
     status: str = ""
+    checked: bool = False
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ BIOLOGY_NOTE = (
     "Models, not measurements, of the first engine's dose; u is that of the dose alone (k = 1), the parameters are "
     "taken as exact. A star marks parameters that are a convention and no data of that tissue. EUD, EUBED and TCP "
     "need an alpha, which only tumors are given; NTCP takes the VOI for the whole organ. Sources are in results.json "
-    "and tables/radiobiology.csv."
+    "and tables/radiobiology.csv, with 'checked' where a second source was seen to state the same values."
 )
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 

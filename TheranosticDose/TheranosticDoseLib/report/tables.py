@@ -76,7 +76,7 @@ def dvh_table(results: Results, points: int = 200) -> str:
 
 
 MODELS = (
-    "tissue", "status", "alpha_beta_gy", "repair_half_time_h", "alpha_per_gy", "lea_catcheside", "bed_gy",
+    "tissue", "status", "checked", "alpha_beta_gy", "repair_half_time_h", "alpha_per_gy", "lea_catcheside", "bed_gy",
     "u_bed_gy", "eqd2_gy", "mean_voxel_bed_gy", "eud_gy", "eubed_gy", "ntcp", "tcp", "source",
 )  # fmt: skip
 

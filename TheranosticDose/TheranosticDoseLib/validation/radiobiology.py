@@ -35,7 +35,40 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
                     100 * abs(closed / direct - 1), 0.1, "%", reference="integration of the repair equation",
                     detail=f"{closed:.6f} against {direct:.6f}")
         )  # fmt: skip
-    return found
+    return found + _normal_doses()
+
+
+def _normal_doses() -> list[Figure]:
+    """Return how far EUD, mean voxel BED and NTCP of normally distributed doses lie from their closed forms."""
+    from scipy.stats import norm
+
+    from TheranosticDoseLib import radiobiology
+
+    mean, spread, alpha, count = 30.0, 5.0, 0.35, 200_000
+    dose = norm.ppf((np.arange(count) + 0.5) / count, mean, spread)
+    weights = np.ones(count)
+    terms = CURVES["bi-exponential"]
+    g = radiobiology.lea_catcheside(terms, REPAIR_HALF_TIME_H)
+    kidney = radiobiology.ntcp(np.full(2, 23.0), np.ones(2), "kidney")
+    pairs = {
+        "EUD of a normal distribution of dose": (
+            radiobiology.eud(dose, weights, alpha), mean - alpha * spread**2 / 2, "mean - alpha variance / 2",
+        ),
+        "Mean voxel BED of a normal distribution of dose": (
+            float(np.mean(radiobiology.bed(dose, terms, 2.6, REPAIR_HALF_TIME_H))),
+            mean + g * (mean**2 + spread**2) / 2.6, "mean + G (mean^2 + variance) / (alpha/beta)",
+        ),
+        "NTCP of a uniform dose": (
+            kidney["probability"],
+            float(norm.cdf((23.0 - kidney["td50_gy"]) / (kidney["m"] * kidney["td50_gy"]))),
+            "normal distribution (scipy)",
+        ),
+    }  # fmt: skip
+    return [
+        at_most(f"{name}: difference", 100 * abs(got / exact - 1), 0.1, "%", reference=reference,
+                detail=f"{got:.6g} against {exact:.6g}")
+        for name, (got, exact, reference) in pairs.items()
+    ]  # fmt: skip
 
 
 def _by_steps(terms: list[tuple[float, float]]) -> float:
