@@ -164,7 +164,7 @@ def test_cancelling_leaves_no_summary(tmp_path: Path) -> None:
         ({"patients": [{"id": "../a", "path": "x"}]}, "cannot name a folder"),
         ({"patients": [{"id": "a"}]}, "'path' is missing"),
         ({"patients": [{"id": "a", "path": "x", "engine": "led"}]}, "unknown entry 'engine'"),
-        ({"settings": {"registraton": {}}}, "registration"),
+        ({"settings": {"registraton": {}}}, r"patient 1 \(a\): .*registration"),
         ({"settings": "nowhere.json"}, "nowhere.json"),
         ({"engines": ["magic"]}, "magic"),
         ({"patient": []}, "unknown entry 'patient'"),

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.errors import InputError, SettingsError
 
 KNOWN = {"id", "path", "settings", "engines", "voi", "overrides"}
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,79}")
@@ -144,17 +144,22 @@ def _patient(number: int, row: dict[str, Any], common: dict[str, Any], path: Pat
     if not isinstance(folder, str) or not folder:
         raise InputError(f"{where} ({name}): 'path' is missing.")
     base = path.resolve().parent
-    settings = {**_settings(common.get("settings"), base), **_settings(row.get("settings"), base)}
     overrides = {**common.get("overrides", {}), **row.get("overrides", {})}
     engines = tuple(row.get("engines") or common.get("engines") or workflow.DEFAULT_ENGINES)
-    workflow.check_engines(engines)
+    try:
+        values = {**_settings(common.get("settings"), base), **_settings(row.get("settings"), base)}
+        settings = workflow.RunSettings.from_dict(values)
+        workflow.check_engines(engines, settings)
+        overrides = Overrides.from_dict(overrides).to_dict() if overrides else {}
+    except (InputError, SettingsError) as error:
+        raise type(error)(f"{where} ({name}): {error}") from error
     return Patient(
         id=name,
         path=str(base / folder),
-        settings=workflow.RunSettings.from_dict(settings).to_dict(),
+        settings=settings.to_dict(),
         engines=engines,
         voi_files=tuple(str(base / file) for file in row.get("voi", ())),
-        overrides=Overrides.from_dict(overrides).to_dict() if overrides else {},
+        overrides=overrides,
         deidentify=common.get("deidentify", False),
     )
 
