@@ -173,11 +173,33 @@ def test_schedules_order_and_coverage():
     assert again[0].sd > 0.03
 
 
-def test_schedule_rejects_what_is_none():
+@pytest.mark.parametrize("hours", [[24, 4], [0], [float("nan")], [24, float("inf")], [], [-4, 24]])
+def test_schedule_rejects_what_is_none(hours):
     with pytest.raises(InputError, match="increasing hours"):
-        compare_schedules([[24, 4]], KIDNEY, half_life_h=HALF_LIFE_H)
+        compare_schedules([hours], KIDNEY, half_life_h=HALF_LIFE_H, methods=("haenscheid",))
+
+
+def test_schedule_rejects_other_methods_and_too_few_patients():
     with pytest.raises(InputError, match="Unknown method"):
         compare_schedules([[24]], KIDNEY, half_life_h=HALF_LIFE_H, methods=("best",))
+    with pytest.raises(InputError, match="at least 20"):
+        compare_schedules([[24]], KIDNEY, half_life_h=HALF_LIFE_H, patients=0)
+
+
+@pytest.mark.parametrize(
+    ("curve", "word"),
+    [
+        ([4, 24], "time_h and activity_mbq"),
+        ({"time_h": [4, 24]}, "time_h and activity_mbq"),
+        ({"time_h": [4, 24], "activity_mbq": [0, 0]}, "no activity"),
+        ({"time_h": [4, 4], "activity_mbq": [2, 1]}, "same time"),
+        ({"time_h": [4, 24], "activity_mbq": ["a", 1]}, "lists of numbers"),
+    ],
+)
+def test_a_bad_curve_of_a_cohort_is_named(curve, word):
+    good = {"time_h": [4, 24, 96], "activity_mbq": [50, 40, 15]}
+    with pytest.raises(InputError, match=f"Curve 5 .*{word}"):
+        fit_priors([good] * 4 + [curve], "own/kidney", half_life_h=HALF_LIFE_H)
 
 
 def test_many_curves_are_fitted_as_one():

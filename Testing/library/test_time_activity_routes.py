@@ -64,6 +64,15 @@ def test_prediction_from_pet_covers_the_population():
     assert one.dose_gy_per_gbq == pytest.approx(one.tia_h * 1e3 * 3.6e9 * 147.9 * 1.602176634e-16 / 0.150)
 
 
+@pytest.mark.parametrize(
+    ("more", "word"), [({"mass_g": 0.0}, "mass_g"), ({"ligand_relative_u": -0.1}, "ligand_relative_u")]
+)
+def test_what_is_no_mass_and_no_uncertainty_is_an_error(more, word):
+    given = {"pet_half_life_h": 1.13, "therapy_half_life_h": 159.5, "energy_kev": 147.9, **more}
+    with pytest.raises(InputError, match=word):
+        predict_from_pet(5.0, 150.0, 1.0, "177Lu-PSMA/kidney", **given)
+
+
 def test_more_than_was_given_is_an_error():
     with pytest.raises(InputError, match="decay correction"):
         predict_from_pet(

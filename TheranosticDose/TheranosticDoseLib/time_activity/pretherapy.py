@@ -92,10 +92,15 @@ def predict_from_pet(
         "pet_time_h": pet_time_h,
         "pet_half_life_h": pet_half_life_h,
         "therapy_half_life_h": therapy_half_life_h,
+        "mass_g": 1.0 if mass_g is None else mass_g,
+        "energy_kev": 1.0 if energy_kev is None else energy_kev,
     }
     for name, value in positive.items():
         if not (np.isfinite(value) and value > 0):
             raise InputError(f"{name} is {value}; give a positive number.")
+    for name, value in (("pet_relative_u", pet_relative_u), ("ligand_relative_u", ligand_relative_u)):
+        if not 0 <= value < 2:
+            raise InputError(f"{name} is {value}; give a relative uncertainty (k=1) from 0 to 2.")
     left = pet_administered_mbq * np.exp2(-pet_time_h / pet_half_life_h)
     if pet_activity_mbq > 1.05 * left:
         msg = (

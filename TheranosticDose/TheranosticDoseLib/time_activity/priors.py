@@ -56,11 +56,16 @@ def fit_priors(
     settings = FitSettings()
     points = []
     for i, curve in enumerate(curves):
+        if not isinstance(curve, Mapping) or not {"time_h", "activity_mbq"} <= set(curve):
+            raise InputError(f"Curve {i + 1} of the cohort: time_h and activity_mbq were expected.")
         try:
             u = curve.get("u_activity_mbq")
-            points.append(checked_points(curve["time_h"], curve["activity_mbq"], u, half_life_h, settings))
-        except (InputError, KeyError) as error:
+            checked = checked_points(curve["time_h"], curve["activity_mbq"], u, half_life_h, settings)
+        except InputError as error:
             raise InputError(f"Curve {i + 1} of the cohort: {error}") from None
+        if not np.any(checked.activity > 0):
+            raise InputError(f"Curve {i + 1} of the cohort has no activity; leave it out.")
+        points.append(checked)
     decay = float(np.log(2) / half_life_h)
     begin = population(start)
     now = begin

@@ -19,6 +19,7 @@ from TheranosticDoseLib.time_activity.selection import model_weights
 from TheranosticDoseLib.time_activity.settings import FitSettings
 from TheranosticDoseLib.time_activity.solver import Prior, fit_batch
 
+LEAST_PATIENTS = 20
 METHODS = ("auto", "average", "bayes", "haenscheid", "madsen", "mean_half_life")
 
 
@@ -102,6 +103,8 @@ def compare_schedules(
         raise InputError(f"Unknown method {sorted(unknown)[0]!r}; known: {', '.join(METHODS)}, learned.")
     if not 0 < relative_noise < 1:
         raise InputError(f"relative_noise is {relative_noise}; give a fraction between 0 and 1.")
+    if patients < LEAST_PATIENTS:
+        raise InputError(f"patients is {patients}; intervals need at least {LEAST_PATIENTS}.")
     decay = float(np.log(2) / half_life_h)
     rng = np.random.default_rng(seed)
     latent = truth.draw(patients, rng)
@@ -109,8 +112,9 @@ def compare_schedules(
     out = []
     for i, schedule in enumerate(schedules_h):
         time = np.asarray(schedule, float)
-        if time.ndim != 1 or not len(time) or np.any(time < 0) or np.any(np.diff(time) <= 0):
-            raise InputError(f"A schedule is a list of increasing hours, not {list(schedule)}.")
+        rising = time.ndim == 1 and len(time) > 0 and np.all(np.diff(time, prepend=0.0) > 0)
+        if not rising or not np.all(np.isfinite(time)):
+            raise InputError(f"A schedule is a list of increasing hours above 0, not {list(schedule)}.")
         exact = shape(latent, time, decay)
         measured = np.maximum(exact * (1 + relative_noise * rng.standard_normal(exact.shape)), 1e-3 * exact)
         for j, method in enumerate(methods):
