@@ -39,7 +39,7 @@ class FitSettings(Settings):
         Key of the population prior, ``radiopharmaceutical/tissue``, for example
         ``177Lu-DOTATATE/kidney``, or the path of a fitted one (``.json``); needed by the single-time-point
         methods. ``bayes`` takes ``generic`` (wide) where none is named; a run names that of the VOI's tissue
-        where it knows the radiopharmaceutical.
+        where it knows the radiopharmaceutical. The uncertainty of ``auto`` and ``average`` is over it too.
     allow_slower_than_physical : bool
         Lets the effective decay be slower than the physical one (ongoing uptake).
     relative_uncertainty : float
