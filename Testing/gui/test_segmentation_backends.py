@@ -210,7 +210,7 @@ def test_a_canceled_backend_changes_nothing(loaded, click, wait_until) -> None:
     assert task.process.returncode not in (None, 0)
     assert not task.folder.exists()
     assert loaded._parameterNode.segmentation.GetSegmentation().GetNumberOfSegments() == 0
-    assert "nothing was changed" in loaded.ui.messageLabel.text
+    assert "nothing of it was kept" in loaded.ui.messageLabel.text
 
 
 def test_a_segmentation_that_is_deleted_meanwhile_is_one_sentence(loaded, click, wait_until, user) -> None:

@@ -238,9 +238,8 @@ class BackendPanel:
             )
             self.bar.start(task, self._segmented)
 
-    def _segmented(self, task) -> None:
-        if not task.error:
-            self.ui.trustSection.collapsed = False
+    def _segmented(self, _task) -> None:
+        self.ui.trustSection.collapsed = False
 
     def onCheck(self, _checked=None) -> None:
         """Judge all segments as they are now."""

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import time
 
 import qt
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import warmup
 from TheranosticDoseSlicer.case import CASE_FLAG, Case
-from TheranosticDoseSlicer.jobs import State
 from TheranosticDoseSlicer.parameters import run_settings
 
 from TheranosticDosePanels.dose import DosePanel
 from TheranosticDosePanels.evaluation import EvaluationPanel
 from TheranosticDosePanels.export import ExportPanel
+from TheranosticDosePanels.job_bar import SLICE_S, JobBar
 from TheranosticDosePanels.kinetics import KineticsPanel
 from TheranosticDosePanels.registration import RegistrationPanel
 from TheranosticDosePanels.segmentation import SegmentationPanel
 from TheranosticDosePanels.study import StudyPanel
 
-POLL_MS = 40
-EDIT_DELAY_MS = 120
-# What one call of the timer may take: short enough that the mouse does not stutter.
-SLICE_S = 0.03
+EDIT_DELAY_MS = 40
 
 
 class Controller:
@@ -39,24 +35,20 @@ class Controller:
         self.parameters = None
         self.case: Case | None = None
         self.live = None
-        self.task = None
-        self._onDone = None
+        self.bar = JobBar(ui, self.refresh)
+        self.tell, self.errorsShown = self.bar.tell, self.bar.errorsShown
         self._update = None
         self._again = False
         self._observed = []
         self._refreshing = False
         self.phantom = {}
-        self._taskTimer = self._timer(POLL_MS, self._tick)
         self._liveTimer = self._timer(0, self._tickLive)
         self._editTimer = self._timer(EDIT_DELAY_MS, self.startUpdate)
         self._editTimer.singleShot = True
         self._refreshTimer = self._timer(0, self.refresh)
         self._refreshTimer.singleShot = True
-        ui.jobFrame.visible = False
-        ui.messageLabel.visible = False
         ui.caseSelector.addAttribute("vtkMRMLScriptedModuleNode", CASE_FLAG, "1")
         ui.caseSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onCaseAdded)
-        ui.cancelButton.connect("clicked(bool)", self.cancel)
         self.panels = [
             panel(self)
             for panel in (
@@ -81,7 +73,12 @@ class Controller:
     @property
     def busy(self) -> bool:
         """Whether a task runs."""
-        return self.task is not None and self.task.running
+        return self.bar.busy
+
+    @property
+    def task(self):
+        """The task that was started last."""
+        return self.bar.task
 
     def settings(self):
         """Return the settings of a run as chosen in the panel."""
@@ -203,58 +200,27 @@ class Controller:
         if not self._refreshing and not self.busy and self._update is None:
             self.panels[3].onPointsEdited()
 
-    # ---------------------------------------------------------------- messages
-
-    def tell(self, text: str) -> None:
-        """Show a sentence at the top of the panel; an empty one hides it."""
-        self.ui.messageLabel.text = text
-        self.ui.messageLabel.visible = bool(text)
-        if text:
-            logging.info("%s", text)
-
-    @contextlib.contextmanager
-    def errorsShown(self):
-        """Show an error of the library as its sentence, not as a traceback."""
-        try:
-            yield
-        except TheranosticDoseError as error:
-            self.tell(str(error))
-            slicer.util.errorDisplay(str(error))
-
     # ---------------------------------------------------------------- tasks
 
     def run(self, task, onDone=None) -> None:
         """Start a task; ``onDone`` is called when its results are loaded."""
-        if self.busy:
-            self.tell(_("Wait until the running step is done, or cancel it."))
-            return
-        self._stopUpdate()
-        self.tell("")
-        self.task, self._onDone = task, onDone
-        task.progressed.connect(self._onProgress)
-        task.finished.connect(self._onFinished)
-        self.ui.jobFrame.visible = True
-        self.ui.jobLabel.text = task.title
-        self.ui.jobProgress.value = 0
-        warmup.start()
-        task.start()
-        if task.running:
-            self._taskTimer.start()
-            self.refresh()
+        if not self.busy:
+            self._stopUpdate()
+        self.bar.start(task, functools.partial(self._ended, onDone))
 
-    def cancel(self, _checked=None) -> None:
-        """Stop the running task."""
-        if self.busy:
-            self.task.cancel()
+    def _ended(self, onDone, task) -> None:
+        seconds = time.monotonic() - task.started_s
+        logging.info("%s took %.1f s", task.title, seconds)
+        if self.case is not None:
+            timings = self.case.record("timings", {})
+            self.case.set_record("timings", {**timings, task.title: seconds})
+        self.refresh()
+        if onDone is not None:
+            onDone(task)
 
     def stop(self) -> None:
         """Stop everything that runs; the scene is about to close."""
-        self._taskTimer.stop()
-        if self.busy:
-            self.task.finished.disconnect(self._onFinished)
-            self.task.cancel()
-            self.ui.jobFrame.visible = False
-        self.task = None
+        self.bar.stop()
         self._stopUpdate()
         self._unobserve()
         for panel in self.panels:
@@ -265,44 +231,8 @@ class Controller:
     def close(self) -> None:
         """Let go of everything; the module is reloaded or the application ends."""
         self.stop()
-        for timer in (self._taskTimer, self._liveTimer, self._editTimer, self._refreshTimer):
+        for timer in (self._liveTimer, self._editTimer, self._refreshTimer):
             timer.stop()
-
-    def _tick(self) -> None:
-        if self.task is None:
-            self._taskTimer.stop()
-            return
-        warmup.let_it_run()
-        end = time.perf_counter() + SLICE_S
-        while self.task.running:
-            self.task.tick()
-            if self.task.state is State.RUNNING or time.perf_counter() > end:
-                break
-
-    def _onProgress(self, fraction, message) -> None:
-        self.ui.jobProgress.value = int(1000 * fraction)
-        self.ui.jobLabel.text = f"{self.task.title}: {message}"
-
-    def _onFinished(self, task) -> None:
-        self._taskTimer.stop()
-        self.ui.jobFrame.visible = False
-        seconds = time.monotonic() - task.started_s
-        done, self._onDone = self._onDone, None
-        if task.state is State.FAILED:
-            self.tell(task.error)
-            slicer.util.errorDisplay(task.error)
-        elif task.state is State.CANCELLED:
-            self.tell(_("{step} was cancelled; nothing of it was kept.").format(step=task.title))
-        else:
-            logging.info("%s took %.1f s", task.title, seconds)
-            if self.case is not None:
-                timings = self.case.record("timings", {})
-                self.case.set_record("timings", {**timings, task.title: seconds})
-        self.refresh()
-        if task.state is State.DONE and done is not None:
-            with self.errorsShown():
-                done(task)
-            self.refresh()
 
     def openSection(self, name: str) -> None:
         """Open the section of a step and close the others."""
@@ -325,6 +255,7 @@ class Controller:
         if self._update is not None:
             self._again = True
             return
+        warmup.start()
         self._update = self.live.update()
         self._liveTimer.start()
 
@@ -334,6 +265,8 @@ class Controller:
         self._update, self._again = None, False
 
     def _tickLive(self) -> None:
+        if warmup.let_it_run():
+            return
         end = time.perf_counter() + SLICE_S
         try:
             while self._update is not None and time.perf_counter() < end:

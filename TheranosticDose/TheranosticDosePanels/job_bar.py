@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
+from TheranosticDoseSlicer import warmup
+from TheranosticDoseSlicer.jobs import State
 
 POLL_MS = 40
+# What one call of a timer may take: short enough that the mouse does not stutter.
+SLICE_S = 0.03
 
 
 class JobBar:
@@ -41,7 +47,10 @@ class JobBar:
         return self.task is not None and self.task.running
 
     def start(self, task, done=None) -> None:
-        """Start a task; ``done(task)`` is called at its end unless it was canceled."""
+        """Start a task; ``done(task)`` is called when its results are loaded."""
+        if self.busy:
+            self.tell(_("Wait until the running step is done, or cancel it."))
+            return
         self.tell("")
         self.task, self._done = task, done
         task.progressed.connect(self._onProgress)
@@ -49,6 +58,7 @@ class JobBar:
         self.ui.jobLabel.text = task.title
         self.ui.jobProgress.value = 0
         self.ui.jobFrame.visible = True
+        warmup.start()
         task.start()
         if task.running:
             self._timer.start()
@@ -56,7 +66,7 @@ class JobBar:
 
     def cancel(self, _checked=None) -> None:
         """Stop what runs; nothing of it is kept."""
-        if self.task is not None:
+        if self.busy:
             self.task.cancel()
 
     def stop(self) -> None:
@@ -72,11 +82,13 @@ class JobBar:
         """Show a sentence at the top of the panel; an empty one hides it."""
         self.ui.messageLabel.text = text
         self.ui.messageLabel.visible = bool(text)
+        if text:
+            logging.info("%s", text)
 
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""
         if not reason and self.busy:
-            reason = _("Wait until the running tool is done, or cancel it.")
+            reason = _("Wait until the running step is done, or cancel it.")
         button = getattr(self.ui, name)
         tip = self._tips.setdefault(name, button.toolTip)
         button.enabled = not reason
@@ -96,8 +108,12 @@ class JobBar:
             slicer.util.errorDisplay(str(error))
 
     def _tick(self) -> None:
-        if self.task is not None:
+        warmup.let_it_run()
+        end = time.perf_counter() + SLICE_S
+        while self.busy:
             self.task.tick()
+            if not self.busy or self.task.state is State.RUNNING or time.perf_counter() > end:
+                break
 
     def _onProgress(self, fraction, message) -> None:
         self.ui.jobProgress.value = int(1000 * fraction)
@@ -106,12 +122,13 @@ class JobBar:
     def _onFinished(self, task) -> None:
         self._timer.stop()
         self.ui.jobFrame.visible = False
-        canceled = task.state.name == "CANCELLED"
-        if self._done is not None and not canceled:
-            self._done(task)
-        if task.error:
+        done, self._done = self._done, None
+        if task.state is State.FAILED:
             self.tell(task.error)
             slicer.util.errorDisplay(task.error)
-        elif canceled:
-            self.tell(_("Cancelled; nothing was changed."))
+        elif task.state is State.CANCELLED:
+            self.tell(_("{step} was cancelled; nothing of it was kept.").format(step=task.title))
+        elif done is not None:
+            with self.errorsShown():
+                done(task)
         self._refresh()

@@ -15,7 +15,6 @@ class StepPanel:
     def __init__(self, controller) -> None:
         self.controller = controller
         self.ui = controller.ui
-        self.tips = {}
         self.title = getattr(self.ui, self.section).text
         getattr(self.ui, self.section).connect("contentsCollapsed(bool)", self._onCollapsed)
         self.connect()
@@ -54,7 +53,7 @@ class StepPanel:
 
     def show(self, name: str, on: bool) -> None:
         """Show or hide a widget; one in a closed section stays hidden until the section is opened."""
-        getattr(self.ui, name).visible = on and not getattr(self.ui, self.section).collapsed
+        self.controller.bar.show(self.section, name, on)
 
     def installed(self, step: str) -> bool:
         """Offer to install what a step needs; return whether it is there."""
@@ -65,12 +64,7 @@ class StepPanel:
 
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""
-        button = getattr(self.ui, name)
-        tip = self.tips.setdefault(name, button.toolTip)
-        if not reason and self.controller.busy:
-            reason = _("Wait until the running step is done, or cancel it.")
-        button.enabled = not reason
-        button.toolTip = reason or tip
+        self.controller.bar.setButton(name, reason)
 
     def setTable(self, name: str, role: str) -> None:
         """Show the table node of a role in a table view."""

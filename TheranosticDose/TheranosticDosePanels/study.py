@@ -116,9 +116,8 @@ class StudyPanel(StepPanel):
         with self.controller.errorsShown():
             pairs = _pairs()
             activity = self.controller.parameters.administeredActivityMbq or None
-            for _step in study_nodes.study_from_nodes(self.controller.requireCase(), pairs, activity):
-                pass
-            self._loaded(None)
+            task = tasks.use_volumes(self.controller.requireCase(), pairs, activity)
+            self.controller.run(task, self._loaded)
 
     def _loaded(self, _task):
         self._showAdministration()
