@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
@@ -14,6 +15,17 @@ _LEFT = QtCore.Qt.MouseButton.LeftButton
 
 def _process() -> None:
     QtCore.QCoreApplication.processEvents()
+
+
+def wait_until(condition, seconds: float = 10.0, what: str = "condition") -> None:
+    """Run the event loop until the condition holds; each pass is measured (``clock``)."""
+    import slicer
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
+        slicer.app.processEvents()
+        time.sleep(0.005)
 
 
 def require_reachable(widget) -> None:

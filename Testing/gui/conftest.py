@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from gui.qt_missing import make_none_immortal, missing_qt
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
-QT_PACKAGES = "libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0"
-MODULE_FILES = {
-    "TheranosticDose": CHECKOUT / "TheranosticDose" / "TheranosticDose.py",
-    "DoseSegmentation": CHECKOUT / "DoseSegmentation" / "DoseSegmentation.py",
-    "SampleModule": HERE / "sample_module" / "SampleModule.py",
-}
-PANEL_WIDTH = 480
-
-
-def missing_qt() -> str:
-    """Return why Qt can not run here, or an empty text."""
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x0E")
-    try:
-        import PySide6.QtUiTools
-        import PySide6.QtWidgets  # noqa: F401
-
-        error = missing_library(Path(PySide6.__file__).parent)
-    except ModuleNotFoundError:
-        return "PySide6 is not installed (pip install .[slicer-test])"
-    except ImportError as raised:
-        error = str(raised)
-    if error:
-        return f"Qt's system libraries are missing ({error}); on Debian: apt-get install {QT_PACKAGES}"
-    try:
-        import slicer  # noqa: F401
-    except ImportError:
-        return "the slicer-core wheel is not installed (pip install .[slicer-test])"
-    return ""
-
-
-def missing_library(pyside: Path) -> str:
-    """Return which library the offscreen platform lacks: without this, Qt would end the whole test run."""
-    for plugin in pyside.glob("Qt/plugins/platforms/libqoffscreen.so"):
-        try:
-            ctypes.CDLL(str(plugin))
-        except OSError as error:
-            return str(error)
-    return ""
 
 
 REASON = missing_qt()
@@ -65,22 +24,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=REASON))
 
 
-def _make_none_immortal():
-    """Keep the reference count of None from reaching zero, as Python 3.12 and later do by themselves.
-
-    A C extension here (Qt or VTK bindings) releases None once too often per call; after many thousand calls
-    Python 3.10 and 3.11 would abort at exit, when all tests have passed.
-    """
-    if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
-
-
 @pytest.fixture(scope="module")
 def _installed():
     """In place for one file of tests, so that tests elsewhere see the wheel without an application."""
     from gui.standin import application
 
-    _make_none_immortal()
+    make_none_immortal()
     yield application.install()
     application.uninstall()
 
@@ -136,18 +85,12 @@ def user(slicer_app):
 @pytest.fixture
 def module_widget(slicer_app):
     """Return ``open(name)``: the Python widget of a module, set up and shown 480 pixels wide."""
-    from gui.standin import application
+    from gui.way import MODULE_FILES, open_panel
 
     def open_module(name: str):
-        path = MODULE_FILES.get(name, Path(name))
-        if not path.is_file():
-            pytest.skip(f"{path.name} does not exist yet")
-        panel = application.load_module(path).widgetRepresentation()
-        panel.resize(PANEL_WIDTH, 900)
-        panel.show()
-        panel.enter()
-        slicer_app.processEvents()
-        return panel.self()
+        if not MODULE_FILES.get(name, Path(name)).is_file():
+            pytest.skip(f"{name} does not exist yet")
+        return open_panel(name)
 
     return open_module
 
@@ -156,13 +99,7 @@ def module_widget(slicer_app):
 def wait_until(slicer_app):
     """Return ``wait(condition, seconds)``: run the event loop until the condition holds."""
 
-    def wait(condition, seconds: float = 10.0, what: str = "condition"):
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise AssertionError(f"{what} did not come true within {seconds} s")
-            slicer_app.processEvents()
-            time.sleep(0.005)
+    from gui.actions import wait_until as wait
 
     return wait
 
@@ -192,7 +129,7 @@ def screenshot(slicer_app, tmp_path):
     from gui.actions import screenshot as perform
 
     folder = Path(os.environ.get("THERANOSTIC_SCREENSHOTS", tmp_path))
-    return lambda widget, name, dark=False, width=PANEL_WIDTH: perform(widget, folder, name, dark, width)
+    return lambda widget, name, dark=False, width=480: perform(widget, folder, name, dark, width)
 
 
 @pytest.fixture

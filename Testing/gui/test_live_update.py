@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-
-from .test_theranostic_dose import Way  # noqa: I001
+from gui import measure
 
 PATIENCE_S = 120
 
 
 @pytest.fixture
-def way(module_widget, click, type_text, wait_until, user) -> Way:
-    return Way(module_widget("TheranosticDose"), click, type_text, wait_until, user)
+def way(module_widget):
+    from gui.way import Way
+
+    return Way(module_widget("TheranosticDose"))
 
 
-def shown(way: Way, size: int, engine: str):
-    """A case of four balls, shown in the panel and up to date."""
-    from mrml.ball_case import made_case
-    from TheranosticDoseSlicer.case import SEGMENTATION
-
-    case, _settings = made_case(size, (engine,))
-    parameters = way.widget._parameterNode
-    parameters.caseNode = case.node
-    parameters.segmentation = case.get(SEGMENTATION)
-    way.wait(lambda: way.widget.controller.live is not None, PATIENCE_S, "case shown")
-    way.settle("first update")
-    way.open("kinetics")
-    way.settle("kinetics")
-    return case
-
-
-def result(way: Way, name: str):
+def result(way, name: str):
     return way.widget.controller.live.result(name)
 
 
@@ -86,7 +69,7 @@ def test_a_point_dragged_in_the_plot_moves_curve_dose_and_bed(way, event_loop_wa
 
     if slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode") is None:
         slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode", "Plot")
-    case = shown(way, 32, "led")
+    case = measure.show_balls(way, 32, ("led",))
     from gui.actions import choose
 
     choose(way.ui.voiBox, "VOI 1")
@@ -113,7 +96,7 @@ def test_a_point_dragged_in_the_plot_moves_curve_dose_and_bed(way, event_loop_wa
 def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdog) -> None:
     from gui.actions import choose, edit_cell
 
-    case = shown(way, 32, "led")
+    case = measure.show_balls(way, 32, ("led",))
     choose(way.ui.voiBox, "VOI 2")
     before = result(way, "VOI 2")
     use = 3
@@ -134,33 +117,16 @@ def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["led", "vsv", "vsv_density"])
-def test_an_edit_of_128_cubed_never_holds_the_event_loop(way, engine: str, event_loop_watchdog) -> None:
-    from gui.actions import choose, edit_cell
-    from mrml.ball_case import ball
-    from TheranosticDoseSlicer import case as roles
-    from TheranosticDoseSlicer import dose_nodes, segments
-
-    case = shown(way, 128, engine)
-    choose(way.ui.voiBox, "VOI 1")
-    measured = result(way, "VOI 1").activity_mbq[0]
-    activity = 1
-    edit_cell(way.ui.pointsTable, 0, activity, f"{1.1 * measured}")
-    way.settle("first edit")
+@pytest.mark.parametrize("configuration", measure.CONFIGURATIONS)
+def test_an_edit_of_128_cubed_never_holds_the_event_loop(
+    way, configuration: str, event_loop_watchdog
+) -> None:
+    """Processor time, so that a busy machine does not fail it; the validation page has the seconds of the clock."""
+    engine = configuration.rpartition(" ")[2]
+    measure.show_balls(way, 128, (engine,))
+    if configuration.startswith("gtm"):
+        way.recover("geometric transfer matrix", measure.FWHM_MM)
     event_loop_watchdog.passes.clear()
-    seconds = []
-    for factor in (1.2, 0.8):
-        start = time.process_time()
-        edit_cell(way.ui.pointsTable, 0, activity, f"{factor * measured}")
-        way.settle("edit")
-        seconds.append(time.process_time() - start)
-        assert result(way, "VOI 1").activity_mbq[0] == pytest.approx(factor * measured, rel=1e-6)
-    grid = dose_nodes.tia_of(case)
-    start = time.process_time()
-    segments.set_segment(
-        case.get(roles.SEGMENTATION), "VOI 2", ball((128,) * 3, [72] * 3, 11, grid), kind="lesion"
-    )
-    way.settle("segment")
-    seconds.append(time.process_time() - start)
-    print(f"{engine}: {seconds} s, longest pass {event_loop_watchdog.longest}")
-    assert max(seconds) < 1.0
+    records = measure.live_updates(way, "VOI 1", "VOI 2")
+    print(f"{configuration}: {records}, longest pass {event_loop_watchdog.longest}")
+    assert max(record["cpu_s"] for record in records) < 1.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_theranostic_dose import PATIENCE_S, SECTIONS, Way  # noqa: I001
+from .test_theranostic_dose import PATIENCE_S, SECTIONS
 
 CAPTION = "Drawn by the stand-in of the tests, not by the Slicer application"
 LARGEST = 150_000
@@ -58,7 +58,7 @@ def with_caption(path: Path) -> Path:
     return path
 
 
-def only(way: Way, *names: str) -> None:
+def only(way, *names: str) -> None:
     """Leave only these sections open."""
     for name in SECTIONS:
         getattr(way.ui, f"{name}Section").collapsed = name not in names
@@ -210,10 +210,11 @@ def test_pictures_of_the_whole_way(
     module_widget, click, type_text, wait_until, user, screenshot, patient, folder, tmp_path, monkeypatch
 ) -> None:
     from gui.actions import choose, edit_cell
+    from gui.way import Way
     from TheranosticDoseSlicer import case as roles
     from TheranosticDoseSlicer import images
 
-    way = Way(module_widget("TheranosticDose"), click, type_text, wait_until, user)
+    way = Way(module_widget("TheranosticDose"))
     panel, ui = way.widget.parent, way.ui
 
     def picture(name: str, dark: bool = False) -> None:

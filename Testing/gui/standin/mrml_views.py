@@ -95,6 +95,9 @@ class TableWidget:
         return self._view
 
 
+MANY_LINES = 6
+
+
 def chart_image(chart, width: int, height: int) -> QtGui.QImage:
     """Draw a chart node with its series as a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -113,7 +116,9 @@ def chart_image(chart, width: int, height: int) -> QtGui.QImage:
     if chart.GetYAxisLogScale():
         axes.set_yscale("log")
     if chart.GetLegendVisibility() and axes.lines:
-        axes.legend(fontsize="small")
+        # A long legend would lie over the curves.
+        many = len(axes.lines) > MANY_LINES
+        (figure if many else axes).legend(fontsize="small", loc="outside right upper" if many else "best")
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return QtGui.QImage.fromData(data.getvalue(), "PNG")
