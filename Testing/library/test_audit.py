@@ -99,8 +99,10 @@ def test_diff_finds_what_was_changed_and_sorts_by_size(document: dict) -> None:
     removed = next(voi for voi in other["vois"] if voi["name"] == "Spleen")
     other["vois"].remove(removed)
     result = diff(document, other)
-    assert all(c.path.startswith("vois[Spleen]") and c.kind == "only in A" for c in result.changes[:-2])
-    dose, mass = result.changes[-2:]
+    missing, dose, mass = result.changes
+    assert (missing.path, missing.kind, missing.b) == ("vois[Spleen]", "only in A", None)
+    back = diff(other, document).changes[0]
+    assert (back.path, back.kind, back.a) == ("vois[Spleen]", "only in B", None)
     assert (dose.path, mass.path) == ("vois[Liver].dose.led.mean_gy", "vois[Liver].mass_g")
     assert dose.relative == pytest.approx(0.5)
     assert mass.relative == pytest.approx(1 - 1 / 1.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,8 +109,32 @@ def diff(
         change = _change(path, left, right, relative_tolerance)
         if change is not None:
             changes.append(change)
-    changes.sort(key=lambda c: -math.inf if c.relative is None else -abs(c.relative))
+    changes = _whole_entries(changes, left, right)
+    # What one side lacks, then numbers by size, then texts and hashes.
+    changes.sort(key=lambda c: (2 if c.kind == "value" else c.kind == "number", -abs(c.relative or 0.0)))
     return Difference(tuple(changes), len(left.keys() | right.keys()), relative_tolerance)
+
+
+def _whole_entries(changes: list[Change], left: dict, right: dict) -> list[Change]:
+    """Make one change of an entry that the other side lacks altogether: a VOI, a time point, an engine's finding."""
+    heads = {"only in B": {_entry(path) for path in left}, "only in A": {_entry(path) for path in right}}
+    kept, counts = [], {}
+    for change in changes:
+        entry = _entry(change.path)
+        if entry and change.kind in heads and entry not in heads[change.kind]:
+            counts[entry, change.kind] = counts.get((entry, change.kind), 0) + 1
+        else:
+            kept.append(change)
+    for (entry, kind), count in counts.items():
+        values = f"{count} value{'s' if count > 1 else ''}"
+        kept.append(Change(entry, *((values, None) if kind == "only in A" else (None, values)), None, kind))
+    return kept
+
+
+def _entry(path: str) -> str:
+    """Return the entry of a list that a path is in (``vois[Liver]``), nothing for others."""
+    found = re.match(r"[^\[.]+\[[^\]]*\]", path)
+    return found.group() if found else ""
 
 
 def _change(path: str, left: dict, right: dict, tolerance: float) -> Change | None:
