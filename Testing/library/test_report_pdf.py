@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from TheranosticDoseLib import workflow
+from TheranosticDoseLib.dicom_io import ExportSettings, read_parametric_map
 from TheranosticDoseLib.findings import Finding
+from TheranosticDoseLib.geometry import image_like
 from TheranosticDoseLib.registration import RegistrationSettings
 from TheranosticDoseLib.report import results_document
+from TheranosticDoseLib.report.dicom import export_results
 from TheranosticDoseLib.report.html import number
 from TheranosticDoseLib.report.pdf import pdf_report
 from TheranosticDoseLib.report.sheet import RIGHT, Sheet
@@ -65,6 +68,20 @@ def test_the_first_page_says_it_all(results: workflow.Results, folder: Path) -> 
     seal = document["integrity"]["sha256"]
     assert all(seal[:16] in page and "not a medical device" in page for page in pages)
     assert all(part in "".join(pages) for part in (seal[:32], seal[32:]))
+
+
+def test_a_voxel_of_unknown_uncertainty_is_written(results: workflow.Results, tmp_path: Path) -> None:
+    u = sitk.GetArrayFromImage(results.voxel_fit.relative_uncertainty)
+    u[0, 0, :2] = np.inf, np.nan
+    fit = dataclasses.replace(results.voxel_fit, relative_uncertainty=image_like(u, results.tia))
+    changed = dataclasses.replace(results, voxel_fit=fit)
+    chosen = ExportSettings(rtdose=False, seg=False, rtstruct=False, report=False, registration=False)
+    export_results(changed, results_document(results), tmp_path, chosen)
+    written, unit = read_parametric_map(tmp_path / "PM_relative_uncertainty.dcm")
+    assert unit == "1"
+    values = sitk.GetArrayFromImage(written)
+    assert values[0, 0, :2].tolist() == [10.0, 10.0]
+    assert np.array_equal(values[1:], np.minimum(u[1:], 10.0))
 
 
 def test_the_models_are_reported_and_mapped(results: workflow.Results, folder: Path) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from TheranosticDoseLib.geometry import array_of, image_like
 from TheranosticDoseLib.progress import Progress
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
+
     from TheranosticDoseLib.dicom_io import ExportSettings, Measurement
     from TheranosticDoseLib.workflow.results import Results
+
+
+UNKNOWN = 10.0
+"""Relative uncertainty that stands for an unknown one."""
 
 
 def export_results(
@@ -53,7 +60,7 @@ def export_results(
         effective_gy=effective,
         maps={
             "tia": results.tia,
-            "relative_uncertainty": results.voxel_fit.relative_uncertainty,
+            "relative_uncertainty": _known(results.voxel_fit.relative_uncertainty),
             "activity_concentration": results.study.acquisition(registered.reference).spect,
         },
         vois=[result.voi for result in results.vois],
@@ -62,6 +69,14 @@ def export_results(
         settings=settings,
         progress=progress,
     )
+
+
+def _known(relative_uncertainty: sitk.Image) -> sitk.Image:
+    """Return the map with finite numbers only, as DICOM wants them: ``UNKNOWN`` where a voxel has no activity."""
+    import numpy as np
+
+    values = np.nan_to_num(array_of(relative_uncertainty), nan=UNKNOWN, posinf=UNKNOWN)
+    return image_like(np.minimum(values, UNKNOWN), relative_uncertainty)
 
 
 def _measurements(voi: dict[str, Any], document: dict[str, Any]) -> list[Measurement]:

@@ -50,7 +50,8 @@ def _dose_uncertainty(results: Results) -> sitk.Image:
     """Standard uncertainty of each voxel's dose, Gy, of what differs from voxel to voxel."""
     first = next(iter(results.doses.values()))
     dose = array_of(first.dose)
-    u = np.nan_to_num(array_of(results.voxel_fit.relative_uncertainty)) * dose
+    relative = np.nan_to_num(array_of(results.voxel_fit.relative_uncertainty), nan=1.0, posinf=1.0)
+    u = np.minimum(relative, 1.0) * dose
     if first.uncertainty is not None:
         u = np.hypot(u, array_of(first.uncertainty))
     return image_like(u, first.dose)
