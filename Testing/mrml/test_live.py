@@ -65,6 +65,45 @@ def test_nothing_is_computed_where_nothing_changed(scene) -> None:
     assert case.record("followed", []) == []
 
 
+def test_the_first_edit_does_not_wait_for_kernels(scene) -> None:
+    from TheranosticDoseLib.dose import vsv, vsv_density
+
+    case, settings = made_case(24, ("vsv_density",))
+    caches = vsv._grid_kernel, vsv_density._class_kernel
+    for cache in caches:
+        cache.cache_clear()
+    live = Live(case, settings)
+    exhaust(live.update())
+    before = [cache.cache_info().misses for cache in caches]
+    assert min(before) > 0
+    leave_out(case, live, "VOI 1", 3)
+    exhaust(live.update())
+    assert [cache.cache_info().misses for cache in caches] == before
+
+
+def test_with_the_transfer_matrix_only_what_moved_is_measured_and_fitted_again(scene) -> None:
+    case, _ = made_case(32, ("led",))
+    settings = RunSettings.from_dict({"quantification": {"recovery": "gtm", "fwhm_mm": 11.0}})
+    live = Live(case, settings)
+    exhaust(live.update())
+    before = {kept.voi.name: kept for kept in live._kept.values()}
+    points = {name: id(kept.points) for name, kept in before.items()}
+    fits = {name: kept.result.fit for name, kept in before.items()}
+    grid = dose_nodes.tia_of(case)
+    segments.set_segment(
+        case.get(roles.SEGMENTATION), "VOI 0", ball((32, 32, 32), (9, 9, 9), 3, grid), kind="lesion"
+    )
+    exhaust(live.update())
+    again = steps.voi_results(live.registered_for_run(), live.vois(), live.anatomy(), settings)
+    for expected, kept in zip(again, live._kept.values(), strict=True):
+        name = kept.voi.name
+        assert (id(kept.points) == points[name]) == (name != "VOI 0")
+        assert kept.measured.activity_mbq == pytest.approx(expected.activity_mbq, rel=1e-9)
+        assert kept.result.fit.tia_mbq_h == pytest.approx(expected.fit.tia_mbq_h, rel=1e-3)
+    assert live.result("VOI 0").fit is not fits["VOI 0"]
+    assert live.result("VOI 3").fit is fits["VOI 3"]
+
+
 def test_an_edited_segment_moves_only_what_it_touches(scene) -> None:
     case, settings = made_case(32, ("led",))
     live = Live(case, settings)

@@ -247,6 +247,7 @@ class Live:
             if set(known) - set(keys):
                 changed = [self._dose.whole]
             yield "doses read"
+            yield from self._dose.prepare(self.settings)
         corrections = edits.corrections_of(self.registered().study)
         boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
         yield from self._dose.update(self.results, boxes, changed, self.settings)

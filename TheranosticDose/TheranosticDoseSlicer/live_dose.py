@@ -67,20 +67,15 @@ class LiveDose:
 
     def _follow(self, engine: str, node, box: Box, added: np.ndarray, settings: RunSettings) -> Iterator[str]:
         """Add the dose of what was added to the TIA, and take away that of what was taken."""
-        chosen = settings.engine_settings.get(engine, {})
-        nuclide = self.doses[engine].record.get("nuclide", "Lu-177")
         dose = np.array(array_of(self.doses[engine].dose))
         if engine in LOCAL:
             place = box
-            dose[place] += yield from beside(
-                functools.partial(self._local, engine, added, box, nuclide, chosen), engine
-            )
+            local = functools.partial(self._local, engine, added, box, settings)
+            dose[place] += yield from beside(local, engine)
         else:
             place = self.whole
-            key = engine, repr(chosen), nuclide
-            if key not in self._changes:
-                self._changes[key] = DoseOfChange(engine, self.anatomy, self.before, nuclide, **chosen)
-            dose += yield from beside(functools.partial(self._changes[key], added, box), engine)
+            change = self._change(engine, settings)
+            dose += yield from beside(functools.partial(change, added, box), engine)
         np.maximum(dose, 0.0, out=dose)
         image = image_like(dose, self.tia.grid)
         self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)
@@ -88,10 +83,29 @@ class LiveDose:
         images.set_image(node, image)
         yield f"{engine} shown"
 
-    def _local(self, engine: str, added: np.ndarray, box: Box, nuclide: str, chosen: dict) -> np.ndarray:
+    def prepare(self, settings: RunSettings) -> Iterator[str]:
+        """Read the kernels before the first edit, which would wait for them: once with the whole map."""
+        for engine in self.doses:
+            if engine in LINEAR:
+                change = self._change(engine, settings)
+                yield from beside(functools.partial(change, self.tia.array, self.whole), engine)
+
+    def _change(self, engine: str, settings: RunSettings) -> DoseOfChange:
+        chosen = settings.engine_settings.get(engine, {})
+        key = engine, repr(chosen)
+        if key not in self._changes:
+            nuclide = self._nuclide(engine)
+            self._changes[key] = DoseOfChange(engine, self.anatomy, self.before, nuclide, **chosen)
+        return self._changes[key]
+
+    def _nuclide(self, engine: str) -> str:
+        return self.doses[engine].record.get("nuclide", "Lu-177")
+
+    def _local(self, engine: str, added: np.ndarray, box: Box, settings: RunSettings) -> np.ndarray:
         """Return the dose of a change inside its box; the engine takes no negative activity."""
         from TheranosticDoseLib.dose import Anatomy, absorbed_dose
 
+        chosen, nuclide = settings.engine_settings.get(engine, {}), self._nuclide(engine)
         material = cropped(self.anatomy.material, box) if self.anatomy.material is not None else None
         anatomy = Anatomy(cropped(self.anatomy.density, box), material, self.anatomy.hu_table)
         dose = np.zeros(added.shape, np.float32)
