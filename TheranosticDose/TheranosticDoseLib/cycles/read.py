@@ -68,7 +68,9 @@ class Cycle:
         """Return the path of a file of the folder; :class:`InputError` where it is not the one that was written."""
         path, recorded = self.folder / name, self.document.get("files", {}).get(name)
         if recorded and path.is_file() and sha256(path) != recorded:
-            raise InputError(f"{self.label}: {path} was changed after it was written; compute the cycle again.")
+            raise InputError(
+                f"{self.label}: {path} was changed after it was written; compute the cycle again."
+            )
         return path
 
     def labels(self) -> dict[str, int]:
