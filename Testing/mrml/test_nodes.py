@@ -232,7 +232,12 @@ def test_chart_reuses_and_removes_its_series(scene) -> None:
         [tables.Series(name, table, "x", "y") for name in "AB"], "Chart", "time (h)", "activity (MBq)"
     )
     assert chart.GetNumberOfPlotSeriesNodes() == 2
-    tables.chart_from([tables.Series("B", table, "x", "y", marker=True)], "Chart", "h", "MBq", chart)
+    added = []
+    scene.AddObserver(scene.NodeAddedEvent, lambda *_: added.append(1))
+    for name in "CDB":
+        tables.chart_from([tables.Series(name, table, "x", "y", marker=True)], "Chart", "h", "MBq", chart)
+        assert chart.GetNthPlotSeriesNode(0).GetName() == name
+    assert not added
     assert chart.GetNumberOfPlotSeriesNodes() == 1
     assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 1
 

@@ -116,7 +116,10 @@ class Series:
 
 
 def chart_from(series: Sequence[Series], name: str, x_title: str, y_title: str, chart=None, log_y=False):
-    """Return a plot chart node with exactly these series; nodes are reused by name, others removed."""
+    """Return a plot chart node with exactly these series; nodes are reused, by name first, the rest removed.
+
+    A node that comes or goes makes every node selector of the application look through the scene.
+    """
     import slicer
 
     scene = slicer.mrmlScene
@@ -130,13 +133,16 @@ def chart_from(series: Sequence[Series], name: str, x_title: str, y_title: str, 
             if node is not None:
                 existing[node.GetName()] = node
         chart.RemoveAllPlotSeriesNodeIDs()
+        wanted = {item.name for item in series}
+        spare = [existing.pop(known) for known in list(existing) if known not in wanted]
         for item in series:
-            node = existing.pop(item.name, None)
+            node = existing.pop(item.name, None) or (spare.pop(0) if spare else None)
             if node is None:
                 node = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", item.name)
+            node.SetName(item.name)
             _set_series(slicer, node, item)
             chart.AddAndObservePlotSeriesNodeID(node.GetID())
-        for node in existing.values():
+        for node in [*existing.values(), *spare]:
             scene.RemoveNode(node)
         chart.SetTitle(name)
         chart.SetXAxisTitle(x_title)
