@@ -88,4 +88,8 @@ def test_curve_goes_down():
             resource_path("Models", name).joinpath("curve.csv").read_text(encoding="utf-8").splitlines()[1:]
         )
         losses = [float(row.split(",")[1]) for row in rows]
-        assert losses[-1] < 0.6 * losses[0]
+        # One that went on from trained weights has less far to go.
+        continued = (
+            "initial_weights_sha256" in networks.read_description(resource_path("Models", name)).training
+        )
+        assert losses[-1] < (0.85 if continued else 0.6) * losses[0]

@@ -21,7 +21,9 @@ from TheranosticDoseLib.progress import Progress, part_of, report
 if TYPE_CHECKING:
     from TheranosticDoseLib.validation.figure import Figure
 
-NOT_TOPICS = ("figure", "run", "patient_coverage", "monte_carlo_checks", "segmentation_networks")
+NOT_TOPICS = (
+    "figure", "run", "patient_coverage", "monte_carlo_checks", "processes", "segmentation_networks",
+)  # fmt: skip
 
 
 def topics() -> list[str]:
