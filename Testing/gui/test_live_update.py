@@ -130,3 +130,18 @@ def test_an_edit_of_128_cubed_never_holds_the_event_loop(
     records = measure.live_updates(way, "VOI 1", "VOI 2")
     print(f"{configuration}: {records}, longest pass {event_loop_watchdog.longest}")
     assert max(record["cpu_s"] for record in records) < 1.0
+
+
+def test_an_edit_while_an_update_runs_is_not_lost(way):
+    from gui.actions import choose, edit_cell
+
+    measure.show_balls(way, 24, ("led",))
+    choose(way.ui.voiBox, "VOI 1")
+    controller = way.widget.controller
+    first = controller.live.measured("VOI 1").activity_mbq[0]
+    controller.startUpdate()
+    assert controller._update is not None
+    edit_cell(way.ui.pointsTable, 0, 1, f"{1.2 * first}")
+    way.settle("both")
+    assert controller.case.record("edits", {})["VOI 1"]["moved_mbq"]["0"] == pytest.approx(1.2 * first)
+    assert result(way, "VOI 1").activity_mbq[0] == pytest.approx(1.2 * first, rel=1e-6)

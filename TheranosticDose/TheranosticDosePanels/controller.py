@@ -40,7 +40,7 @@ class Controller:
         self._update = None
         self._again = False
         self._observed = []
-        self._refreshing = False
+        self._refreshing = self._writing = False
         self.phantom = {}
         self._liveTimer = self._timer(0, self._tickLive)
         self._editTimer = self._timer(EDIT_DELAY_MS, self.startUpdate)
@@ -197,7 +197,8 @@ class Controller:
             self.panels[0].onTableEdited()
 
     def _onPointsChanged(self, _caller, _event) -> None:
-        if not self._refreshing and not self.busy and self._update is None:
+        # What an update writes is no edit; what the user types while one runs is.
+        if not self._refreshing and not self.busy and not self._writing:
             self.panels[3].onPointsEdited()
 
     # ---------------------------------------------------------------- tasks
@@ -268,6 +269,7 @@ class Controller:
         if warmup.let_it_run():
             return
         end = time.perf_counter() + SLICE_S
+        self._writing = True
         try:
             while self._update is not None and time.perf_counter() < end:
                 next(self._update)
@@ -275,6 +277,8 @@ class Controller:
             self._endUpdate("")
         except TheranosticDoseError as error:
             self._endUpdate(str(error))
+        finally:
+            self._writing = False
 
     def _endUpdate(self, problem: str) -> None:
         self._liveTimer.stop()
