@@ -189,26 +189,26 @@ def _split(lungs: np.ndarray, middle: int) -> np.ndarray:
         large = [p for p in range(1, number + 1) if sizes[p] > 0.1 * sizes[1:].sum()]
         centres = {p: ndimage.center_of_mass(parts == p)[2] for p in large}
         sides = {p: 1 if c < middle else 2 for p, c in centres.items()}
-        if len(set(sides.values())) == 2 or steps == 4:
-            break
-    markers = np.zeros(lungs.shape, np.uint8)
-    for part, side in sides.items():
-        markers[parts == part] = side
-    if len(set(sides.values())) < 2:
-        _cut(markers, middle)
-    nearest = ndimage.distance_transform_edt(markers == 0, return_distances=False, return_indices=True)
-    return np.where(lungs, markers[tuple(nearest)], 0)
+        if len(set(sides.values())) == 2:
+            markers = np.zeros(lungs.shape, np.uint8)
+            for part, side in sides.items():
+                markers[parts == part] = side
+            nearest = ndimage.distance_transform_edt(
+                markers == 0, return_distances=False, return_indices=True
+            )
+            return np.where(lungs, markers[tuple(nearest)], 0)
+    return _cut(lungs, middle)
 
 
-def _cut(markers: np.ndarray, middle: int) -> None:
-    """Part what reaches far to both sides of the body at its thinnest sagittal plane near the middle."""
-    area = np.count_nonzero(markers, axis=(0, 1))
-    if min(area[:middle].sum(), area[middle:].sum()) < 0.2 * area.sum():
-        return  # one lung only
-    reach = len(area) // 10
+def _cut(lungs: np.ndarray, middle: int) -> np.ndarray:
+    """Return the same of what no erosion parts: one lung, or two that the thinnest plane near the middle parts."""
+    area = np.count_nonzero(lungs, axis=(0, 1))
+    right, left = area[:middle].sum(), area[middle:].sum()
+    if min(right, left) < 0.2 * area.sum():
+        return np.where(lungs, 1 if right > left else 2, 0)
+    reach = max(1, len(area) // 10)
     plane = middle - reach + int(np.argmin(area[middle - reach : middle + reach]))
-    markers[markers > 0] = 1
-    markers[:, :, plane:] *= 2
+    return np.where(lungs, np.where(np.arange(len(area)) < plane, 1, 2), 0)
 
 
 def _bone(ct: sitk.Image, body: sitk.Image, bone_hu: float) -> np.ndarray:
