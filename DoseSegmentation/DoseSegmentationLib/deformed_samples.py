@@ -22,6 +22,7 @@ from DoseSegmentationLib.classical import SegmentationError, body_outline
 from DoseSegmentationLib.inputs import AIR_HU, checked, finer, read_image, resampled, working_grid
 from DoseSegmentationLib.resources import resource_path
 from DoseSegmentationLib.segmentation import Progress, report
+from DoseSegmentationLib.training_data import LABEL_FACTOR, Samples
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -30,8 +31,6 @@ BONE = (
     "rib_", "vertebrae_", "sacrum", "hip_", "femur_", "sternum", "scapula_", "clavicula_", "humerus_", "skull",
 )  # fmt: skip
 """Beginnings of the names of the classes that are bone."""
-LABEL_FACTOR = 2
-"""Labels lie on voxels that are so much smaller than those of the CT."""
 
 
 def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.Image:
@@ -149,8 +148,6 @@ def write_samples(
     SegmentationError
         As :func:`labelled`, or if the folder holds no samples yet.
     """
-    from DoseSegmentationLib.training_data import Samples
-
     out = Path(out)
     data = Samples(out, "organs")
     names = [data.labels[str(i)] for i in range(1, len(data.labels) + 1)]

@@ -21,6 +21,9 @@ import numpy as np
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.networks import TISSUE_HU, NetworkDescription, normalized_channels
 
+LABEL_FACTOR = 2
+"""How much smaller than those of the CT the voxels of the labels are that the commands of this program write."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sample:

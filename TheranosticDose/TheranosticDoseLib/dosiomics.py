@@ -106,19 +106,14 @@ def features(image: sitk.Image, weights: sitk.Image, bins: int = 32) -> dict[str
         }
     )
     box = bounding_box(mask, margin=2)
-    row = _extract(
-        *(_part(one, box) for one in (image, image_like(mask.astype(np.float32), image))), discretisation
-    )
+    part = tuple(reversed(box))
+    row = _extract(image[part], image_like(mask.astype(np.float32), image)[part], discretisation)
     wanted = tuple(f"{family}_" for family in FAMILIES)
     found = {ibsi_name(name): float(value) for name, value in row.items() if name.startswith(wanted)}
     return {
         **found,
         **volume_fraction_intensities(np.asarray(array_of(image))[mask], whole_numbers=bins == 0),
     }
-
-
-def _part(image: sitk.Image, box: tuple[slice, ...]) -> sitk.Image:
-    return image[tuple(slice(one.start, one.stop) for one in reversed(box))]
 
 
 def require_mirp() -> None:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from DoseSegmentationLib.training_data import LABEL_FACTOR
 
 from TheranosticDoseLib.phantom import PhantomSettings, VirtualPatient, virtual_patient
 from TheranosticDoseLib.progress import Progress, report
 
 SPACING_MM = 4.8
-LABEL_FACTOR = 2
-"""Labels lie on voxels that are so much smaller than those of the SPECT."""
 ORGANS = (
     "Body",
     "Lung left",
