@@ -85,14 +85,9 @@ def user(slicer_app):
 @pytest.fixture
 def module_widget(slicer_app):
     """Return ``open(name)``: the Python widget of a module, set up and shown 480 pixels wide."""
-    from gui.way import MODULE_FILES, open_panel
+    from gui.way import open_panel
 
-    def open_module(name: str):
-        if not MODULE_FILES.get(name, Path(name)).is_file():
-            pytest.skip(f"{name} does not exist yet")
-        return open_panel(name)
-
-    return open_module
+    return open_panel
 
 
 @pytest.fixture

@@ -58,8 +58,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def need(path: Path) -> Path:
-    if not path.exists():
-        pytest.skip(f"{name_of(path)} does not exist yet")
+    assert path.exists(), f"{name_of(path)} is missing"
     return path
 
 
