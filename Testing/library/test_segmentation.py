@@ -337,3 +337,14 @@ def test_two_lungs_have_two_names_also_where_they_touch(bridge):
         truth[6:34, 15:55, columns] = True
         mask = sitk.GetArrayFromImage(found.mask(name)) > 0
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+
+
+def test_one_thin_lung_is_found():
+    """The lowest part of the right lung, too thin for the erosions that look for two."""
+    values = np.full((40, 70, 110), -1000.0, np.float32)
+    values[:, 5:-5, 5:-5] = 40.0
+    values[16:23, 15:55, 15:50] = -800.0
+    ct = sitk.GetImageFromArray(values)
+    ct.SetSpacing([3.0] * 3)
+    found = backends.segment("classical", ct, None, ["Lung right"])
+    assert dice(mask_of(found, "Lung right"), values == -800.0) > 0.9
