@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from typing import Any, TypeVar
@@ -16,12 +17,15 @@ from TheranosticDoseLib.errors import SettingsError
 S = TypeVar("S", bound="Settings")
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Base class.  A subclass is a frozen dataclass; ``validate`` checks ranges."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not _matches(value, hints[field.name]):
@@ -55,7 +59,7 @@ class Settings:
         if not isinstance(values, dict):
             msg = f"{cls.__name__}: expected a table of settings, got {type(values).__name__}."
             raise SettingsError(msg)
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         names = [field.name for field in dataclasses.fields(cls)]
         arguments = {}
         for key, value in values.items():
