@@ -72,3 +72,32 @@ def test_a_scan_that_was_not_moved_keeps_its_resolution(case) -> None:
         spect=[spect, last_digit, moved],
     )
     assert _interpolated(registered) == [False, False, True]
+
+
+def test_regions_kept_from_before_an_edit_give_the_factors_of_a_new_computation(case, monkeypatch) -> None:
+    from TheranosticDoseLib.quantification import gtm
+
+    spect, vois, _ = case
+    blurred, blur = [], gtm._blurred
+
+    def counted(*args):
+        blurred.append(args)
+        return blur(*args)
+
+    monkeypatch.setattr(gtm, "_blurred", counted)
+    kept = gtm.KeptRegions()
+    scans, widths = [spect, spect], [FWHM_MM, FWHM_MM + 1.0]
+    first = gtm.gtm_factors(scans, vois, widths, 0.1, kept)
+    kept.drop_unused()
+    whole = len(blurred)
+    assert gtm.gtm_factors(scans, vois, widths, 0.1, kept) == first
+    kept.drop_unused()
+    assert len(blurred) == whole
+    lesion = np.array(array_of(vois["lesion"]))
+    edited = {**vois, "lesion": image_like(np.roll(lesion, 1, axis=0), spect)}
+    again = gtm.gtm_factors(scans, edited, widths, 0.1, kept)
+    kept.drop_unused()
+    few = len(blurred) - whole
+    assert 0 < few < whole
+    assert again == gtm.gtm_factors(scans, edited, widths, 0.1)
+    assert again != first

@@ -27,6 +27,7 @@ from TheranosticDoseSlicer.live_tia import box_of, union
 
 if TYPE_CHECKING:
     from TheranosticDoseLib.dose import Anatomy
+    from TheranosticDoseLib.quantification.gtm import KeptRegions
     from TheranosticDoseLib.registration import RegisteredStudy
     from TheranosticDoseLib.study import Voi
     from TheranosticDoseLib.workflow import RunSettings, VoiResult
@@ -63,6 +64,7 @@ class Live:
         self._registered: tuple[tuple, RegisteredStudy] | None = None
         self._anatomy: tuple[tuple, Anatomy] | None = None
         self._dose: LiveDose | None = None
+        self._regions: KeptRegions | None = None
 
     @property
     def results(self) -> tuple[VoiResult, ...]:
@@ -173,8 +175,10 @@ class Live:
 
     def _measure(self, registered, anatomy) -> Iterator[str]:
         """Measure the activities of the VOIs that changed; of all where they correct one another."""
+        from TheranosticDoseLib.quantification.gtm import KeptRegions
         from TheranosticDoseLib.workflow import steps
 
+        self._regions = self._regions or KeptRegions()
         settings = self.settings
         values = settings.to_dict()
         for other in ("registration", "engine_settings", "tia_map", "compare"):
@@ -192,7 +196,14 @@ class Live:
             vois = tuple(kept.voi for kept in group)
             known = {kept.voi.name: kept.points for kept in group if kept.points is not None}
             measure = functools.partial(
-                steps.voi_results, drawn, vois, anatomy, settings, fitted=False, known=known
+                steps.voi_results,
+                drawn,
+                vois,
+                anatomy,
+                settings,
+                fitted=False,
+                known=known,
+                kept=self._regions,
             )
             results = yield from beside(measure, "activities")
             for kept, measured in zip(group, results, strict=True):

@@ -8,10 +8,11 @@ VOIs into one local shell each (2 FWHM wide) and the rest, because a body is not
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,28 @@ _SHELL_FWHM = 2.0
 _REACH_SIGMA = 4.0
 Box = tuple[slice, ...]
 Part = tuple[np.ndarray, Box]
+
+
+class KeptRegions:
+    """What was made of the regions last time: an edit of one VOI leaves most of them as they were."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple, tuple[np.ndarray, Any]] = {}
+        self._now: dict[tuple, tuple[np.ndarray, Any]] = {}
+
+    def of(self, what: tuple, region: Part, make: Callable[[], Any]) -> Any:
+        """Return what was made of a region before, else ``make()``; ``what`` names it with its settings."""
+        weights, box = region
+        key = *what, *((s.start, s.stop) for s in box)
+        kept = self._now.get(key) or self._last.get(key)
+        if kept is None or not np.array_equal(kept[0], weights):
+            kept = weights, make()
+        self._now[key] = kept
+        return kept[1]
+
+    def drop_unused(self) -> None:
+        """Let go of what was not asked for since the last call."""
+        self._last, self._now = self._now, {}
 
 
 def recovery_gtm(
@@ -58,6 +81,7 @@ def gtm_factors(
     vois: Mapping[str, sitk.Image],
     fwhm_mm: Sequence[float],
     fwhm_relative_u: float,
+    kept: KeptRegions | None = None,
 ) -> list[dict[str, tuple[float, float]]]:
     """Return per scan and VOI measured over corrected mean, and its relative uncertainty from that of the FWHM.
 
@@ -70,9 +94,11 @@ def gtm_factors(
         Resolution of each scan, mm; scans of the same resolution share their matrix.
     fwhm_relative_u : float
         k=1.
+    kept : KeptRegions, optional
+        Of an earlier call; what has not changed since is not computed again.
     """
     widths = sorted({w * factor for w in fwhm_mm for factor in (1.0, 1.0 + fwhm_relative_u)})
-    geometry = _Geometry(vois, spects[0], widths[-1])
+    geometry = _Geometry(vois, spects[0], widths[-1], kept)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = pool.map(lambda width_mm: TransferMatrix(vois, spects[0], width_mm, geometry), widths)
         matrices = dict(zip(widths, made, strict=True))
@@ -102,7 +128,14 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> float:
 class _Geometry:
     """What does not depend on the resolution: the VOIs in their boxes, disjoint, and the distances to each."""
 
-    def __init__(self, vois: Mapping[str, sitk.Image], grid: sitk.Image, widest_mm: float) -> None:
+    def __init__(
+        self,
+        vois: Mapping[str, sitk.Image],
+        grid: sitk.Image,
+        widest_mm: float,
+        kept: KeptRegions | None = None,
+    ) -> None:
+        self.kept = kept
         for name, weights in vois.items():
             require_same_grid(weights, grid, f"VOI {name} and the SPECT")
         arrays = {name: array_of(w) for name, w in vois.items()}
@@ -113,7 +146,21 @@ class _Geometry:
         self.spacing, self.shape = np.array(grid.GetSpacing()[::-1]), grid.GetSize()[::-1]
         if self.vois:
             self.names, self.parts, self.left = _disjoint(self.vois, self.shape)
-            self.distances = _distances(self.parts, self.shape, self.spacing, widest_mm)
+            self.distances = [self._distance(part, widest_mm) for part in self.parts]
+
+    def _distance(self, part: Part, widest_mm: float) -> Part:
+        """Return the distance to a part, mm, in a box that holds its shell at the widest resolution."""
+        return self._of(part, _distance, widest_mm)
+
+    def blurred(self, region: Part, fwhm_mm: float) -> Part:
+        """Return the blurred indicator of a region, in a box as far as it reaches."""
+        return self._of(region, _blurred, fwhm_mm)
+
+    def _of(self, region: Part, function: Callable[..., Part], width_mm: float) -> Part:
+        make = functools.partial(function, region, self.shape, self.spacing, width_mm)
+        if self.kept is None:
+            return make()
+        return self.kept.of((function.__name__, width_mm, *self.shape, *self.spacing), region, make)
 
 
 class TransferMatrix:
@@ -131,7 +178,8 @@ class TransferMatrix:
         if self._vois:
             names, regions = geometry.names, _with_shells(geometry, fwhm_mm)
             self._regions = regions
-            self._matrix = _matrix(regions, geometry.shape, geometry.spacing, fwhm_mm)
+            self._sizes = np.array([float(np.sum(w, dtype=np.float64)) for w, _ in regions])
+            self._matrix = _matrix(regions, self._sizes, geometry, fwhm_mm)
             self._shares = {
                 name: _shares(*voi, names.index(name) if name in names else None, regions)
                 for name, voi in self._vois.items()
@@ -153,9 +201,14 @@ class TransferMatrix:
         return out
 
     def _true(self, values: np.ndarray) -> np.ndarray:
-        """Return the corrected mean of each region."""
+        """Return the corrected mean of each region.
+
+        The regions fill the grid: the last, the largest, holds what the others leave of the total.
+        """
+        sums = [float(np.sum(values[box] * w, dtype=np.float64)) for w, box in self._regions[:-1]]
+        sums.append(float(np.sum(values, dtype=np.float64)) - sum(sums))
         try:
-            return np.linalg.solve(self._matrix, [_mean(values[box], w) for w, box in self._regions])
+            return np.linalg.solve(self._matrix, np.array(sums) / self._sizes)
         except np.linalg.LinAlgError:
             msg = "The regions cannot be told apart at this resolution; recovery 'gtm' needs larger or fewer VOIs."
             raise InputError(msg) from None
@@ -202,20 +255,27 @@ def _disjoint(vois: Mapping[str, Part], shape: tuple[int, ...]) -> tuple[list[st
     return names, parts, left
 
 
-def _distances(
-    parts: list[Part], shape: tuple[int, ...], spacing: np.ndarray, widest_mm: float
-) -> list[Part]:
-    """Return the distance to each part, mm, in a box that holds its shell at the widest resolution."""
+def _distance(part: Part, shape: tuple[int, ...], spacing: np.ndarray, widest_mm: float) -> Part:
     from scipy.ndimage import distance_transform_edt
 
+    weights, box = part
     margins = [int(np.ceil(m)) for m in (_SHELL_FWHM + 0.5) * widest_mm / spacing]
-    found = []
-    for part, box in parts:
-        wide = _widened(box, margins, shape)
-        outside = np.ones([w.stop - w.start for w in wide], bool)
-        outside[_within(box, wide)] = part < 0.5
-        found.append((distance_transform_edt(outside, sampling=spacing).astype(np.float32), wide))
-    return found
+    wide = _widened(box, margins, shape)
+    outside = np.ones([w.stop - w.start for w in wide], bool)
+    outside[_within(box, wide)] = weights < 0.5
+    return distance_transform_edt(outside, sampling=spacing).astype(np.float32), wide
+
+
+def _blurred(region: Part, shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float) -> Part:
+    from scipy.ndimage import gaussian_filter
+
+    weights, box = region
+    sigma = fwhm_mm / _FWHM_PER_SIGMA / spacing
+    wide = _widened(box, [int(np.ceil(_REACH_SIGMA * s)) for s in sigma], shape)
+    field = np.zeros([w.stop - w.start for w in wide], np.float32)
+    field[_within(box, wide)] = weights
+    # The SPECT ends at the field of view: what is outside is taken to continue ("nearest").
+    return gaussian_filter(field, sigma, mode="nearest", truncate=_REACH_SIGMA), wide
 
 
 def _with_shells(geometry: _Geometry, fwhm_mm: float) -> list[Part]:
@@ -251,23 +311,14 @@ def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return tuple(out)
 
 
-def _matrix(regions: list[Part], shape: tuple[int, ...], spacing: np.ndarray, fwhm_mm: float) -> np.ndarray:
+def _matrix(regions: list[Part], sizes: np.ndarray, geometry: _Geometry, fwhm_mm: float) -> np.ndarray:
     """Return the mean over each region (row) of the blurred indicator of each region (column).
 
     The regions fill the grid, so the rows add up to one: the last column, the largest, follows.
     """
-    from scipy.ndimage import gaussian_filter
-
-    sigma = fwhm_mm / _FWHM_PER_SIGMA / spacing
-    pads = [int(np.ceil(_REACH_SIGMA * s)) for s in sigma]
     matrix = np.zeros((len(regions), len(regions)))
-    sizes = [float(np.sum(weights, dtype=np.float64)) for weights, _ in regions]
-    for j, (weights, box) in enumerate(regions[:-1]):
-        wide = _widened(box, pads, shape)
-        field = np.zeros([w.stop - w.start for w in wide], np.float32)
-        field[_within(box, wide)] = weights
-        # The SPECT ends at the field of view: what is outside is taken to continue ("nearest").
-        field = gaussian_filter(field, sigma, mode="nearest", truncate=_REACH_SIGMA)
+    for j, region in enumerate(regions[:-1]):
+        field, wide = geometry.blurred(region, fwhm_mm)
         for i, (other, place) in enumerate(regions):
             common = _common(place, wide)
             if common is not None:

@@ -16,6 +16,8 @@ from TheranosticDoseLib.study import Voi
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from TheranosticDoseLib.quantification.gtm import KeptRegions
+
 
 @dataclass(frozen=True)
 class RecoveryCurve:
@@ -122,6 +124,7 @@ def recovery_of_scans(
     vois_on_grid: Mapping[str, sitk.Image] | Iterable[Voi],
     settings: QuantificationSettings,
     interpolated: Sequence[bool] = (),
+    kept: KeptRegions | None = None,
 ) -> list[dict[str, tuple[float, float]]]:
     """Return per scan and VOI the recovery (measured over true mean activity) and its relative uncertainty.
 
@@ -137,6 +140,8 @@ def recovery_of_scans(
         ``recovery`` chooses ``none``, ``curve`` or ``gtm``.
     interpolated : sequence of bool, optional
         Whether each scan was moved onto this grid, which blurs it further (``gtm``); default: none.
+    kept : KeptRegions, optional
+        What ``gtm`` made of the regions before.
     """
     vois = _by_name(vois_on_grid)
     if settings.recovery == "none":
@@ -157,7 +162,7 @@ def recovery_of_scans(
         moved = interpolated_fwhm_mm(settings.fwhm_mm, spects_on_grid[0].GetSpacing())
         blurred = tuple(interpolated) or (False,) * len(spects_on_grid)
         widths = [moved if one else settings.fwhm_mm for one in blurred]
-        found = gtm_factors(spects_on_grid, inner, widths, settings.fwhm_relative_uncertainty)
+        found = gtm_factors(spects_on_grid, inner, widths, settings.fwhm_relative_uncertainty, kept)
     return [{name: factors.get(name, (1.0, 0.0)) for name in vois} for factors in found]
 
 

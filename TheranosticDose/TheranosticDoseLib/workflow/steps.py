@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from TheranosticDoseLib.dose import Anatomy, DoseResult
     from TheranosticDoseLib.dvh import Dvh
+    from TheranosticDoseLib.quantification.gtm import KeptRegions
     from TheranosticDoseLib.registration import RegisteredStudy
     from TheranosticDoseLib.study import Correction, Voi
     from TheranosticDoseLib.time_activity import CurveFit, FitSettings, VoxelFit
@@ -44,13 +45,36 @@ def anatomy_of(registered: RegisteredStudy) -> Anatomy:
     return Anatomy.from_ct(acquisition.ct).on_grid(registered.grid)
 
 
+@dataclasses.dataclass(frozen=True)
+class MeasuredVoi:
+    """What the images say about a VOI, whatever the settings and the other VOIs are; one value per scan.
+
+    Attributes
+    ----------
+    activity_mbq : tuple of float
+        Not corrected for recovery; NaN where the scan does not hold the VOI.
+    source : tuple of str
+        See :func:`TheranosticDoseLib.voi_tools.activity_per_time_point`.
+    volume_change : tuple of float
+        Part by which the registration makes the VOI larger on the scan.
+    """
+
+    activity_mbq: tuple[float, ...]
+    source: tuple[str, ...]
+    volume_change: tuple[float, ...]
+    volume_ml: float
+    mass_g: float
+    findings: tuple[Finding, ...]
+
+
 def voi_results(
     registered: RegisteredStudy,
     vois: tuple[Voi, ...],
     anatomy: Anatomy,
     settings: RunSettings,
     fitted: bool = True,
-    known: dict[str, Any] | None = None,
+    known: dict[str, MeasuredVoi] | None = None,
+    kept: KeptRegions | None = None,
 ) -> tuple[VoiResult, ...]:
     """Measure the activity of each VOI at each time point, correct it for recovery and fit the curve.
 
@@ -66,6 +90,8 @@ def voi_results(
         False leaves the curves out.
     known : dict, optional
         What was measured in VOIs before, by name; they are not measured again, and the others are added.
+    kept : KeptRegions, optional
+        What the transfer matrix made of the regions before.
 
     Returns
     -------
@@ -79,33 +105,33 @@ def voi_results(
     administration, times = registered.study.administration, registered.study.time_h
     half_life_h = nuclide(administration.nuclide).half_life_h
     moved = _interpolated(registered)
-    factors = recovery_of_scans(registered.spect, vois, settings.quantification, moved)
+    factors = recovery_of_scans(registered.spect, vois, settings.quantification, moved, kept)
     as_scanned = factors
     if any(voi.acquisition not in ("", registered.reference) for voi in registered.study.vois):
         # What was drawn on a scan is measured there, before the scan was moved.
-        as_scanned = recovery_of_scans(registered.spect, vois, settings.quantification)
-    mass_g = anatomy.mass_g()
+        as_scanned = recovery_of_scans(registered.spect, vois, settings.quantification, kept=kept)
+    if kept is not None:
+        kept.drop_unused()
     results, known = [], {} if known is None else known
+    missing = [voi for voi in vois if voi.name not in known]
+    mass_g = anatomy.mass_g() if missing else None
+    for voi in missing:
+        known[voi.name] = _measured(registered, voi, moved, mass_g)
     for voi in vois:
-        if voi.name not in known:
-            known[voi.name] = _measured(registered, voi, moved)
-        points, findings = known[voi.name]
+        measured = known[voi.name]
         own = [
             b if source == "drawn" else a
-            for (_, source), a, b in zip(points, factors, as_scanned, strict=True)
+            for source, a, b in zip(measured.source, factors, as_scanned, strict=True)
         ]
         recovery = tuple(float(factor[voi.name][0]) for factor in own)
-        activity = tuple(a / r for (a, _), r in zip(points, recovery, strict=True))
-        weights = np.asarray(array_of(voi.weights), np.float64)
-        volume_ml = float(weights.sum()) * voxel_volume_ml(voi.weights)
-        sources = [source for _, source in points]
-        u_activity = _point_uncertainty(registered, voi, activity, sources, volume_ml, settings)
+        activity = tuple(a / r for a, r in zip(measured.activity_mbq, recovery, strict=True))
+        u_activity = _point_uncertainty(registered, measured, activity, settings)
         prior = prior_key(administration.radiopharmaceutical, voi.name, voi.kind)
         results.append(
             VoiResult(
                 voi=voi,
-                volume_ml=volume_ml,
-                mass_g=float(np.sum(weights * mass_g)),
+                volume_ml=measured.volume_ml,
+                mass_g=measured.mass_g,
                 activity_mbq=activity,
                 u_activity_mbq=u_activity,
                 recovery=recovery,
@@ -115,7 +141,7 @@ def voi_results(
                 else None,
                 prior=prior,
                 levels_gy=settings.dvh_levels_gy,
-                findings=findings,
+                findings=measured.findings,
             )
         )
     return tuple(results)
@@ -138,13 +164,11 @@ def _same_values(before: np.ndarray, after: np.ndarray) -> bool:
     return all(np.abs(b - a).max() <= tolerance for b, a in zip(before, after, strict=True))
 
 
-def _measured(
-    registered: RegisteredStudy, voi: Voi, moved: list[bool]
-) -> tuple[list[tuple[float, str]], tuple[Finding, ...]]:
-    """Return activity (MBq) and source per scan; NaN, with a finding, where the scan does not hold the VOI."""
+def _measured(registered: RegisteredStudy, voi: Voi, moved: list[bool], mass_g: np.ndarray) -> MeasuredVoi:
+    """Measure a VOI; a scan that does not hold it gives NaN and a finding."""
     from TheranosticDoseLib.voi_tools import activity_per_time_point, part_scanned
 
-    points, findings = [], []
+    activities, sources, findings = [], [], []
     for position, (activity, source) in enumerate(activity_per_time_point(registered, voi)):
         acquisition, inside = registered.study.acquisitions[position], 0.0 if source == "outside" else 1.0
         if source == "registered" and moved[position] and voi.kind not in NOT_SCALED:
@@ -157,16 +181,41 @@ def _measured(
             remedy = "Check the outline and the registration of that scan."
             findings.append(Finding("warning", f"voi[{voi.name}].activity_mbq", text, inside, "", remedy))
             activity = float("nan")
-        points.append((activity, source))
-    return points, tuple(findings)
+        activities.append(activity)
+        sources.append(source)
+    box = bounding_box(array_of(voi.weights))
+    weights = array_of(voi.weights)[box].astype(np.float64)
+    return MeasuredVoi(
+        tuple(activities),
+        tuple(sources),
+        _volume_changes(registered, voi, sources),
+        float(weights.sum()) * voxel_volume_ml(voi.weights),
+        float(np.sum(weights * mass_g[box])),
+        tuple(findings),
+    )
+
+
+def _volume_changes(registered: RegisteredStudy, voi: Voi, sources: list[str]) -> tuple[float, ...]:
+    """Return the change of volume on each scan that the VOI was carried to; 0 on the others."""
+    from TheranosticDoseLib.voi_tools import volume_change
+
+    return tuple(
+        0.0
+        if voi.kind in NOT_SCALED or _still(registered, position, source)
+        else volume_change(registered, position, voi)
+        for position, source in enumerate(sources)
+    )
+
+
+def _still(registered: RegisteredStudy, position: int, source: str) -> bool:
+    """Whether no registration stands between VOI and scan: drawn there, or the reference."""
+    return source == "drawn" or registered.study.acquisitions[position].label == registered.reference
 
 
 def _point_uncertainty(
     registered: RegisteredStudy,
-    voi: Voi,
+    measured: MeasuredVoi,
     activity_mbq: tuple[float, ...],
-    sources: list[str],
-    volume_ml: float,
     settings: RunSettings,
 ) -> tuple[float, ...]:
     """Return what varies from scan to scan, MBq: counts, the registration residual and the change of volume.
@@ -175,25 +224,21 @@ def _point_uncertainty(
     for their noise.
     """
     from TheranosticDoseLib.uncertainty import point_relative_u
-    from TheranosticDoseLib.voi_tools import volume_change
 
-    factor = settings.quantification.camera_factor_cps_per_mbq
+    factor, budget = settings.quantification.camera_factor_cps_per_mbq, settings.budget()
     values = []
     for position, (acquisition, activity) in enumerate(
         zip(registered.study.acquisitions, activity_mbq, strict=True)
     ):
         counted = bool(factor and acquisition.duration_s)
-        # What was drawn on its own scan needs no registration, nor does the reference.
-        still = acquisition.label == registered.reference or sources[position] == "drawn"
-        deforms = not still and voi.kind not in NOT_SCALED
         relative = point_relative_u(
             abs(activity),
-            volume_ml=volume_ml,
+            volume_ml=measured.volume_ml,
             camera_factor_cps_per_mbq=factor,
             duration_s=acquisition.duration_s,
-            registration_mm=0.0 if still else None,
-            volume_change=volume_change(registered, position, voi) if deforms else 0.0,
-            settings=settings.budget(),
+            registration_mm=0.0 if _still(registered, position, measured.source[position]) else None,
+            volume_change=measured.volume_change[position],
+            settings=budget,
         )
         noise = 0.0 if counted else settings.fit.relative_uncertainty
         values.append(abs(activity) * float(np.hypot(relative, noise)))
