@@ -25,7 +25,7 @@ def wait_until(condition, seconds: float = 10.0, what: str = "condition") -> Non
     while not condition():
         assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
         slicer.app.processEvents()
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 def require_reachable(widget) -> None:
