@@ -134,16 +134,22 @@ def shares_of(sample: Sample, points: np.ndarray, classes: int) -> np.ndarray:
     ndarray of float32, shape (class, z, y, x)
         Of eight points in each voxel, a quarter of it from its center; outside the sample is class 0.
     """
-    from scipy import ndimage
-
-    shares = np.zeros((classes, *points.shape[1:]), np.float32)
+    shares = np.zeros((classes, points[0].size), np.float32)
+    each = np.arange(points[0].size)
     for corner in np.ndindex(2, 2, 2):
-        shift = (0.5 * np.array(corner) - 0.25).reshape(3, 1, 1, 1)
-        places = (points + shift + 0.5) * sample.factor - 0.5
-        labels = ndimage.map_coordinates(sample.target, places, order=0, mode="constant", cval=0)
-        for label in range(classes):
-            shares[label] += np.float32(0.125) * (labels == label)
-    return shares
+        shift = (0.5 * np.array(corner, points.dtype) - 0.25).reshape(3, 1, 1, 1)
+        labels = _nearest(sample.target, (points + shift + 0.5) * sample.factor - 0.5).ravel()
+        shares[labels, each] += np.float32(0.125)
+    return shares.reshape(classes, *points.shape[1:])
+
+
+def _nearest(array: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the values of the nearest voxels, 0 outside of the array."""
+    places = np.rint(points).astype(np.intp)
+    inside = np.ones(places.shape[1:], bool)
+    for axis, length in enumerate(array.shape):
+        inside &= (places[axis] >= 0) & (places[axis] < length)
+    return np.where(inside, array[tuple(np.where(inside, places, 0))], array.dtype.type(0))
 
 
 def most_of(sample: Sample, classes: int) -> np.ndarray:
@@ -165,7 +171,7 @@ def _patch(
         )
 
     shares = shares_of(sample, points, description.classes)
-    regions = None if sample.regions is None else at(sample.regions, 0, 0)
+    regions = None if sample.regions is None else _nearest(sample.regions, points)
     ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
     if "spect" not in description.channels and rng.random() < 0.4:
         _cut(ct, shares, points[0] * description.spacing_mm[2], rng)
@@ -203,12 +209,13 @@ def _points(sample: Sample, patch: Sequence[int], rng, deform: bool) -> np.ndarr
     centre = np.clip(centre, low, high)
     offsets = np.stack(np.meshgrid(*[np.arange(n) - (n - 1) / 2.0 for n in patch], indexing="ij"))
     if not deform:
-        return offsets + centre.reshape(3, 1, 1, 1)
+        return (offsets + centre.reshape(3, 1, 1, 1)).astype(np.float32)
     matrix = _rotation(rng.normal(0.0, np.deg2rad([6.0, 4.0, 4.0]))) @ np.diag(rng.uniform(0.85, 1.18, 3))
     points = np.tensordot(matrix, offsets, 1) + centre.reshape(3, 1, 1, 1)
     bend = rng.normal(0.0, 1.0, (3, 5, 5, 5)) * rng.uniform(0.0, 1.5)
     zoom = [n / 5.0 for n in patch]
-    return points + np.stack([ndimage.zoom(field, zoom, order=1, grid_mode=False) for field in bend])
+    points += np.stack([ndimage.zoom(field, zoom, order=1, grid_mode=False) for field in bend])
+    return points.astype(np.float32)
 
 
 def _cut(ct: np.ndarray, shares: np.ndarray, height_mm: np.ndarray, rng) -> None:
