@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,8 @@ BONE = (
 """Beginnings of the names of the classes that are bone."""
 
 
-def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.Image:
-    """Return the structures of a folder of masks as one label map.
+def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> tuple[sitk.Image, sitk.Image]:
+    """Return the structures of a folder of masks as one label map, and all its masks as another.
 
     Parameters
     ----------
@@ -45,6 +45,12 @@ def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.I
     labels : sequence of str
         Structures, numbered from 1.
 
+    Returns
+    -------
+    tuple of SimpleITK.Image
+        Labels, and regions for random contrast: 1 is the body, and each mask has a number of its own.  A
+        muscle, a vessel or the bowel that changes its contrast is what teaches that it is no organ.
+
     Raises
     ------
     SegmentationError
@@ -54,34 +60,49 @@ def labelled(ct: sitk.Image, masks: str | Path, labels: Sequence[str]) -> sitk.I
 
     groups = json.loads(resource_path("Models", "totalsegmentator_groups.json").read_text(encoding="utf-8"))
     files = {path.name.removesuffix(".nii.gz"): path for path in sorted(Path(masks).glob("*.nii.gz"))}
-    found = np.zeros(ct.GetSize()[::-1], np.uint8)
-    if "Body" in labels:
-        found[sitk.GetArrayFromImage(body_outline(ct)) > 0] = 1 + labels.index("Body")
-    count = 0
-    for number, name in enumerate(labels, start=1):
-        classes = groups["groups"].get(name, [])
-        for key in [k for k in files if k in classes or (name == "Bone" and k.startswith(BONE))]:
-            mask = read_image(files[key])
-            if mask.GetSize() != ct.GetSize():
-                raise SegmentationError(f"{files[key]}: the mask has another grid than the CT.")
-            found[sitk.GetArrayFromImage(mask) > 0] = number
-            count += 1
-    if count == 0:
+    structure_of = {key: _structure_of(key, labels, groups["groups"]) for key in files}
+    if not any(structure_of.values()):
         raise SegmentationError(f"{masks}: there is no mask named after a class of TotalSegmentator.")
-    image = sitk.GetImageFromArray(found)
-    image.CopyInformation(ct)
-    return image
+    found, regions = (np.zeros(ct.GetSize()[::-1], np.uint8) for _ in range(2))
+    for number, (key, path) in enumerate(files.items()):
+        mask = read_image(path)
+        if mask.GetSize() != ct.GetSize():
+            raise SegmentationError(f"{path}: the mask has another grid than the CT.")
+        inside = sitk.GetArrayFromImage(mask) > 0
+        regions[inside] = 2 + number % 254
+        if structure_of[key]:
+            found[inside] = structure_of[key]
+    body = sitk.GetArrayFromImage(body_outline(ct)) > 0
+    regions[body & (regions == 0)] = 1
+    if "Body" in labels:
+        found[body & (found == 0)] = 1 + labels.index("Body")
+    images = tuple(sitk.GetImageFromArray(array) for array in (found, regions))
+    for image in images:
+        image.CopyInformation(ct)
+    return images
+
+
+def _structure_of(key: str, labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> int:
+    """Return the number of the structure that a class of TotalSegmentator belongs to, 0 for none."""
+    for number, name in enumerate(labels, start=1):
+        if key in groups.get(name, []) or (name == "Bone" and key.startswith(BONE)):
+            return number
+    return 0
 
 
 def deformed(
-    ct: sitk.Image, label_map: sitk.Image, spacing_mm: Sequence[float], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return CT ``(z, y, x)`` on a grid of ``spacing_mm`` and labels on half of it, bent, stretched and turned.
+    ct: sitk.Image,
+    label_map: sitk.Image,
+    regions: sitk.Image,
+    spacing_mm: Sequence[float],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return CT and regions ``(z, y, x)`` on a grid of ``spacing_mm``, labels on half of it, all deformed.
 
     Parameters
     ----------
-    ct, label_map : SimpleITK.Image
-        On one grid.
+    ct, label_map, regions : SimpleITK.Image
+        On one grid; see :func:`labelled`.
     spacing_mm : sequence of 3 floats
         ``(x, y, z)``.
     rng : numpy.random.Generator
@@ -112,7 +133,8 @@ def deformed(
     low_passed = resampled(ct, working_grid(ct, ct.GetSpacing()), AIR_HU)
     moved = sitk.Resample(low_passed, grid, both, sitk.sitkLinear, AIR_HU)
     labels = sitk.Resample(label_map, finer(grid, LABEL_FACTOR), both, sitk.sitkNearestNeighbor, 0)
-    return sitk.GetArrayFromImage(moved), sitk.GetArrayFromImage(labels)
+    kinds = sitk.Resample(regions, grid, both, sitk.sitkNearestNeighbor, 0)
+    return tuple(sitk.GetArrayFromImage(image) for image in (moved, kinds, labels))
 
 
 def write_samples(
@@ -152,7 +174,7 @@ def write_samples(
     data = Samples(out, "organs")
     names = [data.labels[str(i)] for i in range(1, len(data.labels) + 1)]
     image = checked(read_image(ct), None).ct
-    label_map = labelled(image, masks, names)
+    label_map, regions = labelled(image, masks, names)
     paths = []
     for number in range(count):
         report(progress, number / count, f"Sample {number + 1} of {count}")
@@ -160,11 +182,11 @@ def write_samples(
         paths.append(path)
         if path.is_file():
             continue
-        moved, labels = deformed(image, label_map, data.spacing_mm, np.random.default_rng([seed + number, 5]))
+        rng = np.random.default_rng([seed + number, 5])
+        moved, kinds, labels = deformed(image, label_map, regions, data.spacing_mm, rng)
         part = out / f".part-{path.name}"
         np.savez_compressed(
-            part, ct=np.clip(np.rint(moved), -1024, 3071).astype(np.int16), organs=labels,
-            regions=labels[::LABEL_FACTOR, ::LABEL_FACTOR, ::LABEL_FACTOR],
+            part, ct=np.clip(np.rint(moved), -1024, 3071).astype(np.int16), organs=labels, regions=kinds,
             spacing_mm=np.array(data.spacing_mm, np.float32),
         )  # fmt: skip
         os.replace(part, path)

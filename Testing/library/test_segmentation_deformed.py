@@ -21,11 +21,12 @@ def folder(tmp_path):
     liver = (z - 15) ** 2 + (y - 22) ** 2 + (x - 20) ** 2 < 81
     bone = (y - 38) ** 2 + (x - 32) ** 2 < 16
     ct = np.where(body, 0.0, -1000.0)
-    ct[liver], ct[bone] = 120.0, 700.0
+    muscle = (np.abs(z - 15) < 10) & (np.abs(y - 36) < 4) & (np.abs(x - 18) < 5)
+    ct[liver], ct[bone], ct[muscle] = 120.0, 700.0, -80.0
     image = sitk.GetImageFromArray(ct.astype(np.float32))
     image.SetSpacing((4.0, 4.0, 4.0))
     (tmp_path / "masks").mkdir()
-    for name, mask in (("liver", liver), ("vertebrae_L1", bone)):
+    for name, mask in (("liver", liver), ("muscle", muscle), ("vertebrae_L1", bone)):
         made = sitk.GetImageFromArray(mask.astype(np.uint8))
         made.CopyInformation(image)
         sitk.WriteImage(made, str(tmp_path / "masks" / f"{name}.nii.gz"))
@@ -47,9 +48,12 @@ def test_labels_stay_with_their_tissue(folder):
     seen = []
     for path in paths:
         with np.load(path) as sample:
-            ct, organs = sample["ct"].astype(float), sample["organs"]
+            ct, organs, regions = sample["ct"].astype(float), sample["organs"], sample["regions"]
             assert np.allclose(sample["spacing_mm"], 6.0)
         assert organs.shape == tuple(2 * n for n in ct.shape)
+        # Each mask is a region of its own, whether or not the network is to find it.
+        assert set(np.unique(regions)) == {0, 1, 2, 3, 4}
+        assert np.median(ct[regions == 3]) == pytest.approx(-80.0, abs=5)
         ct = ct.repeat(2, 0).repeat(2, 1).repeat(2, 2)
         assert np.median(ct[organs == 3]) == pytest.approx(120.0, abs=5)
         assert np.median(ct[organs == 2]) > 400.0
