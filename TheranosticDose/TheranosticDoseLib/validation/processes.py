@@ -46,3 +46,9 @@ def in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return results
+
+
+def in_new_process(function: Callable[[Any], Any], item: Any) -> Any:
+    """Return ``function(item)`` from a new interpreter, whose memory and imports are of this work alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, item).result()

@@ -40,7 +40,7 @@ def figures(out: Path, progress: Progress | None = None, quick: bool = False) ->
         cases.append(_case(FIRST_HELD_OUT + number))
     result = _organ_figures(cases) + _lesion_figures(cases)
     report(progress, 0.7, "Networks")
-    result += segmentation_networks.figures([case["patient"] for case in cases])
+    result += segmentation_networks.figures([case["patient"] for case in cases], huge=not quick)
     report(progress, 0.8, "Real images")
     return result + _real_ct() + _real_lesions()
 

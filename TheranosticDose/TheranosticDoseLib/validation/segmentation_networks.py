@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from TheranosticDoseLib.phantom import VirtualPatient
 
 TRUTH = "truth of virtual patients that no network was trained on"
-ORGAN_LIMIT, LESION_ML = 0.93, 5.0
+ORGAN_LIMIT, LESION_ML, MEMORY_GIB = 0.93, 5.0, 6.0
+HUGE = (512, 512, 1000)
+"""Voxels (x, y, z) of the largest CT."""
 _REAL_LABELS = {15000: "Liver", 16000: "Spleen", 17000: "Kidney left", 18000: "Kidney right"}
 _REAL_AIMS = {"Liver": 0.90, "Spleen": 0.85, "Kidney left": 0.85, "Kidney right": 0.85}
 _REAL_CT = "real low-dose CT of a 177Lu patient with drawn organs (MIT licence), never trained on"
@@ -140,8 +143,70 @@ def real_lesions(backend: str = "lesions_spect_ct") -> list[float]:
     return scores
 
 
-def figures(patients: Sequence[VirtualPatient]) -> list[Figure]:
-    """Return the figures of the networks that are shipped; one that is not shipped is a missed figure."""
+def memory_of(job: tuple[str, str, str]) -> tuple[float, float]:
+    """Segment images from files; return the peak memory of this process in GiB, and the seconds.
+
+    Parameters
+    ----------
+    job : tuple of str
+        Backend, file of the CT, file of the SPECT or nothing.  To be called in a process of its own.
+    """
+    from DoseSegmentationLib import backends
+    from DoseSegmentationLib.inputs import read_image
+
+    from TheranosticDoseLib.benchmark import peak_memory_mib
+
+    backend, *files = job
+    images = [read_image(file) if file else None for file in files]
+    start = time.perf_counter()
+    backends.segment(backend, *images)
+    return (peak_memory_mib() or float("nan")) / 1024.0, time.perf_counter() - start
+
+
+def _memory_figures(patient: VirtualPatient, names: Sequence[str], huge: bool) -> list[Figure]:
+    """Return the peak memory of each network on a patient, and of the organs on the largest CT of a scanner."""
+    import SimpleITK as sitk
+
+    from TheranosticDoseLib.validation.processes import in_new_process
+
+    made = []
+    with tempfile.TemporaryDirectory() as folder:
+        ct, spect, large = (str(Path(folder, f"{name}.nrrd")) for name in ("ct", "spect", "large"))
+        sitk.WriteImage(sitk.Cast(patient.ct[0], sitk.sitkInt16), ct)
+        sitk.WriteImage(patient.spect[0], spect)
+        jobs = {name: (name, ct, spect if name.startswith("lesions") else "") for name in names}
+        if huge and "organs_ct" in names:
+            sitk.WriteImage(enlarged(patient.ct[0], HUGE), large)
+            jobs["organs_ct, " + " x ".join(map(str, HUGE)) + " voxels"] = ("organs_ct", large, "")
+        for name, job in jobs.items():
+            gib, seconds = in_new_process(memory_of, job)
+            detail = f"{seconds:.0f} s, in a process of its own with reading of the images"
+            made.append(at_most(f"{name}: peak memory", gib, MEMORY_GIB, "GiB", detail=detail))
+    return made
+
+
+def enlarged(ct: sitk.Image, size: tuple[int, int, int]) -> sitk.Image:
+    """Return a CT with so many voxels over the same body."""
+    import SimpleITK as sitk
+
+    grid = sitk.Image(size, sitk.sitkInt16)
+    step = [s * n / m for s, n, m in zip(ct.GetSpacing(), ct.GetSize(), size, strict=True)]
+    grid.SetSpacing(step)
+    grid.SetDirection(ct.GetDirection())
+    first = [0.5 * m / s - 0.5 for m, s in zip(step, ct.GetSpacing(), strict=True)]
+    grid.SetOrigin(ct.TransformContinuousIndexToPhysicalPoint(first))
+    return sitk.Resample(ct, grid, sitk.Transform(), sitk.sitkLinear, -1000.0, sitk.sitkInt16)
+
+
+def figures(patients: Sequence[VirtualPatient], huge: bool = False) -> list[Figure]:
+    """Return the figures of the networks that are shipped; one that is not shipped is a missed figure.
+
+    Parameters
+    ----------
+    patients : sequence of VirtualPatient
+    huge : bool
+        Also the memory that the largest CT of a scanner takes (some minutes).
+    """
     from DoseSegmentationLib import backends
 
     listed = backends.backends()
@@ -153,7 +218,7 @@ def figures(patients: Sequence[VirtualPatient]) -> list[Figure]:
         result += _organ_figures([organ_case(patient) for patient in patients]) + _real_organ_figures()
     if "lesions_spect_ct" in ready:
         result += _lesion_figures([lesion_case(patient) for patient in patients]) + _real_lesion_figures()
-    return result
+    return result + _memory_figures(patients[0], ready, huge)
 
 
 def _organ_figures(cases: Sequence[tuple[Mapping[str, Agreement], float]]) -> list[Figure]:
