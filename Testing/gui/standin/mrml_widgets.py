@@ -73,6 +73,12 @@ class RangeWidget(TakesScene):
         self.setMRMLScene(scene)
 
 
+def _of_class(scene, kind: str) -> list:
+    nodes = scene.GetNodesByClass(kind)
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
+
+
 @behavior("qMRMLNodeComboBox")
 @with_scene
 class NodeComboBox:
@@ -110,15 +116,12 @@ class NodeComboBox:
             self._observers.add(self._scene, scene_events(), "_refresh")
         self._refresh()
 
-    def _fits(self, node) -> bool:
-        if node.GetHideFromEditors() and not self.showHidden:
+    def _fits(self, node, hidden_too: bool) -> bool:
+        if node.GetHideFromEditors() and not hidden_too:
             return False
-        kinds = list(self.nodeTypes or [])
-        if self.showChildNodeTypes:
-            kind = next((kind for kind in kinds if node.IsA(kind)), None)
-        else:
-            kind = node.GetClassName() if node.GetClassName() in kinds else None
-        if kind is None or any(node.IsA(hidden) for hidden in self.hideChildNodeTypes or []):
+        if not self.showChildNodeTypes and node.GetClassName() not in self.nodeTypes:
+            return False
+        if any(node.IsA(hidden) for hidden in self.hideChildNodeTypes or []):
             return False
         return all(
             node.GetAttribute(key) is not None and value in (None, "", node.GetAttribute(key))
@@ -127,11 +130,17 @@ class NodeComboBox:
         )
 
     def _nodes(self):
-        scene = self.mrmlScene()
-        if scene is None:
+        scene, kinds = self.mrmlScene(), list(self.nodeTypes or [])
+        if scene is None or not kinds:
             return []
-        nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
-        return [node for node in nodes if self._fits(node)]
+        # The scene looks for the classes, as the application does: many nodes come and go in one step.
+        found = [node for kind in kinds for node in _of_class(scene, kind)]
+        if len(kinds) > 1:
+            wanted = set(found)
+            nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
+            found = [node for node in nodes if node in wanted]
+        hidden_too = self.showHidden
+        return [node for node in found if self._fits(node, hidden_too)]
 
     def _refresh(self):
         scene = self.mrmlScene()
