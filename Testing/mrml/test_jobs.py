@@ -214,3 +214,27 @@ def test_a_node_that_goes_while_loading_is_one_sentence(worker) -> None:
     with pytest.raises(JobError, match="removed from the scene"):
         task.wait(PATIENCE_S)
     assert not task.folder.exists()
+
+
+def test_the_warm_up_reads_what_is_there_and_misses_nothing_else(tmp_path, monkeypatch) -> None:
+    from TheranosticDoseSlicer import warmup
+
+    package = tmp_path / "package_with_library"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "_library.so").write_bytes(bytes(3 << 20))
+    (package / "unreadable.so").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    opened = []
+    real = Path.open
+
+    def noted(self, *arguments, **options):
+        opened.append(self.name)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", noted)
+    warmup._read_ahead("package_with_library")
+    warmup._read_ahead("package_that_is_not_there")
+    assert sorted(opened) == ["_library.so", "unreadable.so"]
+    monkeypatch.setattr(warmup, "MODULES", ("module_that_is_not_there", "json"))
+    warmup._import_all()

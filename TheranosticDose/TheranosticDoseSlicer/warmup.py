@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import importlib.util
 import logging
 import threading
 import time
+from pathlib import Path
 
 MODULES = (
     "SimpleITK",
@@ -23,6 +25,7 @@ MODULES = (
     "TheranosticDoseLib.dose.vsv_density",
 )
 _YIELD_S = 0.015
+_LIBRARIES = (".so", ".pyd", ".dll")
 _thread: threading.Thread | None = None
 
 
@@ -43,9 +46,22 @@ def let_it_run() -> bool:
 
 
 def _import_all() -> None:
+    _read_ahead("SimpleITK")
     for name in MODULES:
         try:
             importlib.import_module(name)
         except ImportError as error:
             # An engine that is not installed here; the step that needs it says so.
             logging.debug("%s was not imported: %s", name, error)
+
+
+def _read_ahead(package: str) -> None:
+    """Read the libraries of a package, so that loading them, during which no other thread runs, waits for no disk."""
+    spec = importlib.util.find_spec(package)
+    chunk = bytearray(1 << 20)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for file in Path(folder).iterdir():
+            if file.suffix in _LIBRARIES:
+                with contextlib.suppress(OSError), file.open("rb", buffering=0) as stream:
+                    while stream.readinto(chunk):
+                        pass
