@@ -37,6 +37,7 @@ def model_card(
     measured : sequence of str
         Lines on the performance beyond the Dice: in the whole pipeline, and on real images.
     """
+    refined = f", refined by layers of {description.refinement} features" if description.refinement else ""
     spacing = " x ".join(f"{s:g}" for s in description.spacing_mm)
     lines = [
         f"# {description.name} {description.version}",
@@ -46,7 +47,7 @@ def model_card(
         f"- Intended use: {USE[description.task]} Not for diagnosis, nor without correction.",
         f"- Input: {', '.join(description.channels)} on {spacing} mm, tiles of {description.patch} voxels (z, y, x).",
         f"- Output: {', '.join(description.labels.values())}.",
-        f"- Architecture: 3D U-Net of MONAI, features {description.features}.",
+        f"- Architecture: 3D U-Net of MONAI, features {description.features}{refined}.",
         f"- Licence: {description.licence}",
         "",
         "## Training",

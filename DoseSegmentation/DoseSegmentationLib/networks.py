@@ -40,6 +40,8 @@ class NetworkDescription:
         Width of each level of the U-Net; the first level keeps the voxels of the input.
     residual_units : int
         Per level.
+    refinement : int
+        Width of the layers that draw the outlines once more on the full resolution; 0: none.
     mirrored : bool
         Trained with left-right flips: the ensemble flips, and swaps the names of the sides.
     ct_optional : bool
@@ -62,6 +64,7 @@ class NetworkDescription:
     patch: tuple[int, int, int]
     features: tuple[int, ...] = (12, 24, 48, 96, 128)
     residual_units: int = 0
+    refinement: int = 0
     mirrored: bool = True
     ct_optional: bool = False
     log_odds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -104,7 +107,7 @@ def build(description: NetworkDescription) -> Any:
     """
     from monai.networks.nets import UNet
 
-    return UNet(
+    coarse = UNet(
         spatial_dims=3,
         in_channels=len(description.channels),
         out_channels=description.classes,
@@ -113,6 +116,50 @@ def build(description: NetworkDescription) -> Any:
         num_res_units=description.residual_units,
         norm="INSTANCE",
     )
+    return _refined(coarse, description) if description.refinement else coarse
+
+
+def _refined(coarse: Any, description: NetworkDescription) -> Any:
+    """Return a network with three more layers that see its logits beside the image.
+
+    The U-Net ends in one layer on the full resolution, which draws smooth outlines; these follow the edges
+    of the image.  Their last layer starts at zero: untrained, they change nothing.
+    """
+    import torch
+    from monai.networks.blocks import Convolution
+
+    inputs, width = description.classes + len(description.channels), description.refinement
+
+    class Refined(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.coarse = coarse
+            self.refine = torch.nn.Sequential(
+                Convolution(3, inputs, width, norm="INSTANCE"),
+                Convolution(3, width, width, norm="INSTANCE"),
+                torch.nn.Conv3d(width, description.classes, 3, padding=1),
+            )
+            torch.nn.init.zeros_(self.refine[-1].weight)
+            torch.nn.init.zeros_(self.refine[-1].bias)
+
+        def forward(self, channels: Any) -> Any:
+            logits = self.coarse(channels)
+            return logits + self.refine(torch.cat((logits, channels), 1))
+
+    return Refined()
+
+
+def start_from(network: Any, folder: str | Path) -> None:
+    """Give a new network the weights of a trained one, which may lack the refinement.
+
+    Raises
+    ------
+    SegmentationError
+        As ``weights.load_weights`` and ``weights.fill``.
+    """
+    path, trained = Path(folder) / WEIGHTS, read_description(folder)
+    without = not trained.refinement and hasattr(network, "coarse")
+    fill(network.coarse if without else network, load_weights(path, trained.weights_sha256), path)
 
 
 def normalized_channels(

@@ -19,17 +19,17 @@ import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.networks import (
-    WEIGHTS,
     NetworkDescription,
     build,
     read_description,
     save,
+    start_from,
     tile_factor,
 )
 from DoseSegmentationLib.segmentation import Progress, SegmentationCancelled, report
 from DoseSegmentationLib.training_data import Samples, batch, input_statistics, most_of, whole
 from DoseSegmentationLib.training_state import TrainingState, deterministic
-from DoseSegmentationLib.weights import fill, load_weights, packages_missing
+from DoseSegmentationLib.weights import packages_missing
 
 CHANNELS = {"organs": ("ct_wide", "ct_soft"), "lesions": ("spect", "ct_wide", "ct_soft")}
 
@@ -48,7 +48,8 @@ class TrainingSettings:
     patch : tuple of int
         ``(z, y, x)``, multiples of ``networks.tile_factor(features)``.
     features : tuple of int
-    residual_units : int
+    residual_units, refinement : int
+        As in ``networks.NetworkDescription``.
     seed : int
     validate_every, save_every : int
         Steps.
@@ -58,8 +59,8 @@ class TrainingSettings:
     version : str
         Of the network.
     initial : str
-        Folder of a trained network of the same shape to start from (more training, or a site's own data);
-        empty: random weights.
+        Folder of a trained network of the same shape, with or without refinement, to start from (more
+        training, or a site's own data); empty: random weights.
     lesion_log_odds : float
         Added to the log-probability of the class Lesion wherever the network is used: chosen so that
         the median volume of lesions of other patients is right.
@@ -72,6 +73,7 @@ class TrainingSettings:
     patch: tuple[int, int, int] = (48, 48, 48)
     features: tuple[int, ...] = (12, 24, 48, 96, 128)
     residual_units: int = 0
+    refinement: int = 12
     seed: int = 0
     validate_every: int = 500
     save_every: int = 100
@@ -176,8 +178,7 @@ def _state_of(network: Any, settings: TrainingSettings, out: Path) -> TrainingSt
     """Return the training as it stands: of its checkpoint, of the initial network, or new."""
     state = TrainingState(network, settings, out, ("held_out_dice",))
     if settings.initial and not state.resumed:
-        weights = Path(settings.initial) / WEIGHTS
-        fill(network, load_weights(weights, read_description(settings.initial).weights_sha256), weights)
+        start_from(network, settings.initial)
     return state
 
 
@@ -280,6 +281,7 @@ def _description(settings: TrainingSettings, data: Samples) -> NetworkDescriptio
         patch=tuple(settings.patch),
         features=tuple(settings.features),
         residual_units=settings.residual_units,
+        refinement=settings.refinement,
         ct_optional=settings.task == "lesions",
         log_odds=_log_odds(settings, data),
     )

@@ -97,6 +97,37 @@ def test_folder_round_trip(tmp_path):
     assert not list((tmp_path / "n").glob(".part*"))
 
 
+def test_an_untrained_refinement_changes_nothing(tmp_path):
+    plain, refined = description(), description(refinement=4)
+    torch.manual_seed(2)
+    network = networks.build(plain)
+    networks.save(tmp_path / "plain", plain, network, "# card")
+    larger = networks.build(refined)
+    x = torch.randn(1, 1, 16, 16, 16)
+    assert not torch.equal(larger.eval()(x), network.eval()(x))
+    networks.start_from(larger, tmp_path / "plain")
+    assert torch.equal(larger(x), network(x))
+    # One step of learning reaches the refinement, and what was learned is stored and read again.
+    torch.nn.functional.mse_loss(larger(x), torch.zeros(1, 4, 16, 16, 16)).backward()
+    assert larger.refine[-1].weight.grad.abs().max() > 0
+    with torch.no_grad():
+        larger.refine[-1].weight += 0.1
+    networks.save(tmp_path / "refined", refined, larger, "# card")
+    _, loaded = networks.load(tmp_path / "refined")
+    assert torch.equal(loaded(x), larger(x))
+    assert not torch.allclose(loaded(x), network(x))
+    another = networks.build(refined)
+    networks.start_from(another, tmp_path / "refined")
+    assert torch.equal(another.eval()(x), larger(x))
+
+
+def test_a_refined_network_is_no_start_for_a_plain_one(tmp_path):
+    refined = description(refinement=4)
+    networks.save(tmp_path / "refined", refined, networks.build(refined), "# card")
+    with pytest.raises(SegmentationError, match="belong to another network"):
+        networks.start_from(networks.build(description()), tmp_path / "refined")
+
+
 def test_network_backend_gives_the_known_answer(scene, stored):
     image, truth = scene
     found = backends.segment(f"network:{stored}", image, None, ensemble=False)
