@@ -121,7 +121,7 @@ def live_updates(way, curve: str, segment: str) -> list[dict[str, Any]]:
 
     The clock runs from the edit to the idle panel: with the delay that gathers edits and all drawing.
     """
-    from .actions import choose, edit_cell
+    from .actions import check_cell, choose, edit_cell
 
     way.open("kinetics")
     choose(way.ui.voiBox, curve)
@@ -130,7 +130,7 @@ def live_updates(way, curve: str, segment: str) -> list[dict[str, Any]]:
     measured = live.measured(curve).activity_mbq[0]
     edits = {
         "moving a point": lambda: edit_cell(way.ui.pointsTable, 0, activity, f"{1.2 * measured}"),
-        "leaving a point out": lambda: edit_cell(way.ui.pointsTable, 1, use, "0"),
+        "leaving a point out": lambda: check_cell(way.ui.pointsTable, 1, use, False),
         "another model": lambda: choose(way.ui.voiModelBox, "physical decay"),
         "editing a segment": lambda: paint(way, segment, 4),
     }

@@ -94,13 +94,13 @@ def test_a_point_dragged_in_the_plot_moves_curve_dose_and_bed(way, event_loop_wa
 
 
 def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdog) -> None:
-    from gui.actions import choose, edit_cell
+    from gui.actions import check_cell, choose
 
     case = measure.show_balls(way, 32, ("led",))
     choose(way.ui.voiBox, "VOI 2")
     before = result(way, "VOI 2")
     use = 3
-    edit_cell(way.ui.pointsTable, 0, use, "0")
+    check_cell(way.ui.pointsTable, 0, use, False)
     way.settle("left out")
     assert case.record("edits")["VOI 2"]["used"] == [False, True, True, True]
     assert result(way, "VOI 2").fit.u_tia_mbq_h != before.fit.u_tia_mbq_h
@@ -110,7 +110,7 @@ def test_a_point_is_left_out_and_a_voi_has_its_own_model(way, event_loop_watchdo
     assert result(way, "VOI 2").fit.effective_half_life_h == pytest.approx(159.5, rel=0.01)
     assert result(way, "VOI 1").fit.model == before.fit.model
     for row in range(1, 4):
-        edit_cell(way.ui.pointsTable, row, use, "0")
+        check_cell(way.ui.pointsTable, row, use, False)
         way.settle("left out")
     assert "at least one time point" in way.ui.messageLabel.text
     assert result(way, "VOI 2").fit.model == "physical"

@@ -329,7 +329,7 @@ def test_node_selector_with_attribute(modules):
 
 def test_table_view_shows_and_edits_its_node(modules):
     qt, _, slicer = modules
-    from gui.actions import edit_cell
+    from gui.actions import check_cell, edit_cell
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "times")
     import vtk
@@ -340,13 +340,25 @@ def test_table_view_shows_and_edits_its_node(modules):
         for value in values:
             column.InsertNextValue(value)
         node.AddColumn(column)
+    used = vtk.vtkBitArray()
+    used.SetName("use")
+    for value in (1, 1):
+        used.InsertNextValue(value)
+    node.AddColumn(used)
     view = slicer.qMRMLTableView()
     view.setMRMLTableNode(node)
     view.show()
     assert view.model().rowCount() == 2
+    assert view.model().headerData(0, qt.Qt.Horizontal) == "A"
+    node.SetUseColumnTitleAsColumnHeader(True)
     assert view.model().headerData(0, qt.Qt.Horizontal) == "time_h"
     edit_cell(view, 1, 0, "26.5")
     assert node.GetTable().GetValue(1, 0).ToDouble() == 26.5
+    assert view.model().item(0, 2).text() == ""
+    check_cell(view, 0, 2, False)
+    assert [used.GetValue(row) for row in (0, 1)] == [0, 1]
+    with pytest.raises(AssertionError, match="can not be edited"):
+        edit_cell(view, 0, 2, "0")
     node.SetLocked(True)
     with pytest.raises(AssertionError, match="can not be edited"):
         edit_cell(view, 1, 0, "3")

@@ -209,7 +209,7 @@ def plane_like(volume, position_mm: float, case):
 def test_pictures_of_the_whole_way(
     module_widget, click, type_text, wait_until, user, screenshot, patient, folder, tmp_path, monkeypatch
 ) -> None:
-    from gui.actions import choose, edit_cell
+    from gui.actions import check_cell, choose
     from gui.way import Way
     from TheranosticDoseSlicer import case as roles
     from TheranosticDoseSlicer import images
@@ -239,7 +239,7 @@ def test_pictures_of_the_whole_way(
     only(way, "kinetics")
     choose(ui.voiBox, "Kidney_L")
     row = 3
-    edit_cell(ui.pointsTable, row, 3, "0")
+    check_cell(ui.pointsTable, row, 3, False)
     way.settle("edit")
     assert "Kidney_L" in ui.kineticsNeeds.text
     picture("kinetics-panel")

@@ -215,6 +215,9 @@ def test_tables_keep_types_units_and_edits(scene) -> None:
     )
     assert tables.rows_of(node)[1] == {"time": 24.0, "use": False, "label": "24h"}
     assert node.GetColumnUnitLabel("time") == "h"
+    # The view shows titles, not A, B, C with the names as a first row.
+    assert node.GetUseColumnTitleAsColumnHeader()
+    assert [node.GetColumnTitle(name) for name in ("time", "use", "label")] == ["time", "use", "label"]
     events = []
     node.AddObserver("ModifiedEvent", lambda *_: events.append(1))
     tables.set_cell(node, 1, "use", True)

@@ -27,11 +27,13 @@ def set_table(node, columns: Iterable[Column]) -> None:
         for column in columns:
             array = _array(column)
             node.AddColumn(array)
+            node.SetColumnTitle(column.name, column.name)
             if column.unit:
                 node.SetColumnUnitLabel(column.name, column.unit)
             if column.description:
                 node.SetColumnDescription(column.name, column.description)
-        node.SetUseColumnTitleAsColumnHeader(False)
+        # Without this the view calls the columns A, B, C and shows their names as a first row.
+        node.SetUseColumnTitleAsColumnHeader(True)
         node.GetTable().Modified()
     finally:
         node.EndModify(was_modifying)

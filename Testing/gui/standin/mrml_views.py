@@ -58,12 +58,16 @@ class TableView:
         self._busy = False
 
     def _title(self, column):
+        if not self._table.GetUseColumnTitleAsColumnHeader():
+            return chr(ord("A") + column)
         name = self._table.GetTable().GetColumnName(column) or ""
         return self._table.GetColumnTitle(name) or name
 
     def _cell(self, index, column):
         array = self._table.GetTable().GetColumn(column)
         value = self._table.GetTable().GetValue(index, column)
+        if array.IsA("vtkBitArray"):
+            return self._check_box(bool(value.ToInt()))
         text = value.ToString()
         if array.IsA("vtkFloatArray") or array.IsA("vtkDoubleArray"):
             text = f"{value.ToDouble():g}"
@@ -71,11 +75,23 @@ class TableView:
         item.setEditable(not self._table.GetLocked())
         return item
 
+    def _check_box(self, checked):
+        """Bits are check boxes without a text, as in the application."""
+        item = QtGui.QStandardItem()
+        item.setEditable(False)
+        item.setCheckable(not self._table.GetLocked())
+        item.setCheckState(QtCore.Qt.CheckState.Checked if checked else QtCore.Qt.CheckState.Unchecked)
+        return item
+
     def _on_edit(self, item):
         if self._busy:
             return
         self._busy = True
-        self._table.GetTable().SetValue(item.row(), item.column(), vtk.vtkVariant(item.text()))
+        array = self._table.GetTable().GetColumn(item.column())
+        if array.IsA("vtkBitArray"):
+            array.SetValue(item.row(), int(item.checkState() == QtCore.Qt.CheckState.Checked))
+        else:
+            self._table.GetTable().SetValue(item.row(), item.column(), vtk.vtkVariant(item.text()))
         self._busy = False
         self._table.GetTable().Modified()
         self._table.Modified()
