@@ -9,6 +9,7 @@ import time
 import qt
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import warmup
@@ -135,9 +136,18 @@ class Controller:
         current = self.case.node if self.case is not None else None
         if node is not current:
             self._stopUpdate()
+            self._stopTaskOfDeleted(current)
             self.case = Case(node) if node is not None else None
             self.live = None
         self._observe()
+
+    def _stopTaskOfDeleted(self, node) -> None:
+        """Stop what runs where its case was deleted: the results would belong to nothing."""
+        if self.busy and node is not None and not slicer.mrmlScene.IsNodePresent(node):
+            title = self.task.title
+            self.bar.stop()
+            text = _("The treatment cycle {name!r} was deleted; the step {step!r} was stopped.")
+            self.tell(text.format(name=node.GetName(), step=title))
 
     def _applySettings(self) -> None:
         if self.case is None:

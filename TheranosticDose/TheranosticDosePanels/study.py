@@ -141,6 +141,9 @@ def _spectVolumes():
 
 
 def _isSpect(node):
+    if node.GetClassName() != "vtkMRMLScalarVolumeNode":
+        # Label maps and vector volumes are scalar volumes too, by their class.
+        return False
     quantity = codes.quantity_of(node)
     if quantity is not None:
         return quantity.name.startswith("spect")
