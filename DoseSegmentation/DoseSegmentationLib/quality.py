@@ -38,7 +38,7 @@ def with_quality(segmentation: Segmentation, spect: sitk.Image | None) -> Segmen
 
     labels = sitk.GetArrayViewFromImage(segmentation.label_map)
     boxes = ndimage.find_objects(labels)
-    centre = _centre_x(segmentation)
+    centre = _centre_x(segmentation, boxes)
     on_grid = None
     if spect is not None:
         image = sitk.Cast(spect, sitk.sitkFloat32)
@@ -138,17 +138,22 @@ def _count_checks(record: StructureRecord, inside: np.ndarray) -> list[str]:
     return [f"It consists of {large} separate parts."] if number > 1 and large > 1 else []
 
 
-def _centre_x(segmentation: Segmentation) -> float | None:
-    """Return the x of the middle of the body: that of the body segment, else of all segments."""
-    import SimpleITK as sitk
+def _centre_x(segmentation: Segmentation, boxes: Sequence[tuple[slice, ...] | None]) -> float | None:
+    """Return the x of the middle of the body: that of all segments with the body, else of the pairs.
 
-    labels = sitk.GetArrayViewFromImage(segmentation.label_map)
-    body = [r.label for r in segmentation.records if r.kind == "body" and r.label]
-    paired = [r.label for r in segmentation.records if r.name.split()[-1] in ("left", "right") and r.label]
-    if not body and len(paired) < 2:
+    ``None`` without a body, and with one side only.  ``boxes`` as ``scipy.ndimage.find_objects`` gives them.
+    """
+    found = [r for r in segmentation.records if 0 < r.label <= len(boxes) and boxes[r.label - 1] is not None]
+    sides = {"left", "right"}
+    paired = [boxes[r.label - 1] for r in found if r.name.split()[-1] in sides]
+    body = any(r.kind == "body" for r in found)
+    if not body and {r.name.split()[-1] for r in found} & sides != sides:
         return None
-    index = np.nonzero(labels if body else np.isin(labels, paired))
-    middle = [(float(i.min()) + float(i.max())) / 2 for i in index][::-1]
+    extents = [box for box in boxes if box is not None] if body else paired
+    middle = [
+        (min(box[axis].start for box in extents) + max(box[axis].stop for box in extents) - 1) / 2
+        for axis in (2, 1, 0)
+    ]
     return segmentation.label_map.TransformContinuousIndexToPhysicalPoint(middle)[0]
 
 

@@ -186,6 +186,25 @@ def test_missing_structure_is_said():
     assert "below the usual" in judged.record("Liver").checks[0]
 
 
+@pytest.mark.parametrize("names", [("Body",), ("Kidney left", "Kidney right"), ("Body", "Kidney left")])
+def test_nothing_found_at_all_is_said(names):
+    labels, origin = sitk.Image([10, 10, 10], sitk.sitkUInt8), segmentation.origin_of("x", "1")
+    records = tuple(segmentation.record_of(name, n, origin) for n, name in enumerate(names, start=1))
+    judged = quality.with_quality(segmentation.Segmentation(labels, records), None)
+    assert [record.label for record in judged.records] == [0] * len(names)
+    assert all("field of view" in record.checks[0] for record in judged.records)
+
+
+def test_two_organs_of_one_side_do_not_tell_where_the_middle_is():
+    labels, origin = sitk.Image([30, 10, 10], sitk.sitkUInt8), segmentation.origin_of("x", "1")
+    labels[4:8, 2:8, 2:8] = 1
+    labels[10:12, 2:8, 2:8] = 2
+    names = ("Lung right", "Kidney right")
+    records = tuple(segmentation.record_of(name, n, origin) for n, name in enumerate(names, start=1))
+    judged = quality.with_quality(segmentation.Segmentation(labels, records), None)
+    assert not any("other side" in check for record in judged.records for check in record.checks)
+
+
 def test_a_lesion_of_implausible_size():
     labels = sitk.Image([20, 20, 20], sitk.sitkUInt8) + 1
     labels.SetSpacing([10.0] * 3)
