@@ -216,6 +216,32 @@ def test_weights_of_another_architecture_are_foreign(case, tmp_path):
         absorbed_dose(*case, engine="cnn", model=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": ["a", "b", "c"]}, {"features": []}, {"bound": 0}, {"bound": "ten"}, {"domain": None},
+        {"domain": {}}, {"spacing_mm": [3.0]}, {"channels": ["level"]}, {"calibration": 0}, None,
+    ],
+)  # fmt: skip
+def test_a_description_that_cannot_be_one_is_a_sentence(case, tmp_path, change):
+    import json
+
+    written(tmp_path)
+    path = tmp_path / networks.DESCRIPTION
+    content = {**json.loads(path.read_text(encoding="utf-8")), **change} if change else ["no table"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(EngineUnavailableError, match="not understood.*vsv_density"):
+        absorbed_dose(*case, engine="cnn", model=str(tmp_path))
+
+
+def test_a_network_of_the_other_kind_is_refused(case, tmp_path, trained):
+    with pytest.raises(EngineUnavailableError, match="for the engine 'cnn'.*vsv_density"):
+        absorbed_dose(*case, engine="cnn_pvc", model=trained)
+    folder = written(tmp_path, name="cnn_pvc", channels=CHANNELS + BLUR_CHANNELS)
+    with pytest.raises(EngineUnavailableError, match="for the engine 'cnn_pvc'.*vsv_density"):
+        absorbed_dose(*case, engine="cnn", model=folder)
+
+
 def test_without_torch_the_engine_says_what_to_install(case, monkeypatch):
     import importlib.util
 
@@ -298,7 +324,11 @@ def test_the_monte_carlo_takes_over_as_chosen_and_says_so(case, untrained, hando
     exact = absorbed_dose(tia, metal, engine="mc", histories=40_000, seed=1)
     of_mc = array_of(result.dose) == array_of(exact.dose)
     if handover == "all":
+        from TheranosticDoseLib.dvh import histogram_of
+
         assert of_mc.all()
+        voi = image(np.array(array_of(tia)) > 10)
+        assert histogram_of(result, voi).u_mean_gy == pytest.approx(histogram_of(exact, voi).u_mean_gy)
     else:
         kept = array_of(result.dose) == array_of(plain.dose)
         assert (kept | of_mc).all()
@@ -306,6 +336,17 @@ def test_the_monte_carlo_takes_over_as_chosen_and_says_so(case, untrained, hando
         assert kept.mean() > 0.5
     assert result.record["handed_over"]["monte_carlo"]["decays"] == 40_000
     assert any(f["field"] == "dose.cnn.handover" for f in result.record["findings"])
+
+
+def test_a_foreign_grid_is_handed_over_whole_though_a_place_in_it_is_foreign_too(case, untrained):
+    pytest.importorskip("numba")
+    tia, density = (np.array(array_of(one)) for one in (case[0], case[1].density))
+    density[10:12, 17:19, 14:16] = 4.5
+    flat = (2.0, 2.0, 5.0)
+    options = {"model": untrained, "handover": "region", "handover_histories": 20_000}
+    result = absorbed_dose(image(tia, flat), Anatomy(image(density, flat)), engine="cnn", **options)
+    assert result.record["confidence"]["out_of_domain"]["numbers"]["anisotropy"]["score"] > 1
+    assert result.record["handed_over"]["share_of_voxels"] > 0.9
 
 
 def test_nothing_is_handed_over_without_doubt(case, untrained):

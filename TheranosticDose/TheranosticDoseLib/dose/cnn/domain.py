@@ -24,6 +24,8 @@ WORDS = {
     "spacing_max": "largest voxel side, mm",
     "anisotropy": "largest over smallest voxel side",
 }
+OF_THE_GRID = ("spacing_min", "spacing_max", "anisotropy")
+"""Numbers that are foreign in every voxel, where others are in some."""
 
 
 def features_of(tia: np.ndarray, density: np.ndarray, spacing_mm: tuple[float, ...]) -> dict[str, float]:

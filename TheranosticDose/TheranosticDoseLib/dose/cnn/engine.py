@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from TheranosticDoseLib.dose.cnn import domain
+from TheranosticDoseLib.dose.cnn.inputs import CHANNELS
 from TheranosticDoseLib.dose.cnn.network import FALLBACK, DoseNetwork, load
 from TheranosticDoseLib.dose.result import DoseResult
 from TheranosticDoseLib.errors import EngineUnavailableError, InputError
@@ -43,6 +44,7 @@ def run(
     from TheranosticDoseLib.dose.cnn.predict import predict
 
     description, network = load(folder)
+    refuse_other_kind(folder, description, resolution_mm is not None)
     refuse_foreign(tia, nuclide, description)
     device = _device(settings.device)
     inputs = inputs_of(tia, anatomy, nuclide, resolution_mm, part_of(progress, 0.0, 0.3))
@@ -94,6 +96,16 @@ def body_box(tia: sitk.Image, anatomy: Anatomy, factor: int) -> tuple[slice, ...
     return tuple(slice(part.start // factor * factor, part.stop) for part in box)
 
 
+def refuse_other_kind(folder: Path, description: DoseNetwork, deblurs: bool) -> None:
+    """Raise an :class:`EngineUnavailableError` where a plain network stands for the de-blurring one, or vice versa."""
+    if (description.channels != CHANNELS) == deblurs:
+        return
+    kinds = ("a plain one, for the engine 'cnn'", "a de-blurring one, for the engine 'cnn_pvc'")
+    raise EngineUnavailableError(
+        f"{folder}: the network {description.name!r} is {kinds[not deblurs]}; choose another folder. {FALLBACK}"
+    )
+
+
 def refuse_foreign(tia: sitk.Image, nuclide: Nuclide, description: DoseNetwork) -> None:
     """Raise an :class:`InputError` for a nuclide, voxel size or grid that the network cannot do."""
     if nuclide.name not in description.nuclides:
@@ -142,7 +154,8 @@ def _confidence(
     high = dose >= HIGH_DOSE * dose.max()
     uncertain = high & (relative > settings.doubt)
     doubtful = uncertain | foreign
-    if outside["score"] > 1 and not foreign.any():
+    whole = any(outside["numbers"][key]["score"] > 1 for key in domain.OF_THE_GRID)
+    if whole or (outside["score"] > 1 and not foreign.any()):
         doubtful = dose > 0  # the case as a whole is foreign, not a place in it
     return {
         "median_relative_u": float(np.median(relative[high])),
@@ -205,6 +218,8 @@ def handed_over(
     spread = np.where(region, array_of(exact.uncertainty), array_of(result.uncertainty))
     share = float(region.mean())
     record = {**result.record, "handed_over": {"share_of_voxels": share, **exact.record}}
+    # The noise of the Monte Carlo averages out in a VOI; beside voxels of the network the larger sum is kept.
+    record["uncertainty_correlated"] = not region.all()
     finding = Finding(
         "warning",
         "dose.cnn.handover",

@@ -12,6 +12,8 @@ from typing import Any
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.weights import fill, load_weights, sha256
 
+from TheranosticDoseLib.dose.cnn.domain import WORDS
+from TheranosticDoseLib.dose.cnn.inputs import BLUR_CHANNELS, CHANNELS
 from TheranosticDoseLib.errors import EngineUnavailableError
 
 DESCRIPTION, WEIGHTS, CARD = "network.json", "weights.safetensors", "card.md"
@@ -130,8 +132,11 @@ def read_description(folder: str | Path) -> DoseNetwork:
     path = Path(folder) / DESCRIPTION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no table")
         tuples = ("nuclides", "spacing_mm", "channels", "features")
         found = DoseNetwork(**{k: tuple(v) if k in tuples else v for k, v in content.items()})
+        _check(found)
     except OSError as error:
         raise EngineUnavailableError(
             f"{path}: the trained network is missing; install the extension again. {FALLBACK}"
@@ -143,6 +148,25 @@ def read_description(folder: str | Path) -> DoseNetwork:
     if not found.weights_sha256:
         raise EngineUnavailableError(f"{path}: the checksum of the weights is missing. {FALLBACK}")
     return found
+
+
+def _check(found: DoseNetwork) -> None:
+    """Raise a :class:`ValueError` or :class:`TypeError` where a description cannot be one."""
+    low, high = found.spacing_mm
+    for name, good in (
+        ("nuclides", bool(found.nuclides)),
+        ("spacing_mm", 0 < low <= high),
+        ("channels", found.channels in (CHANNELS, CHANNELS + BLUR_CHANNELS)),
+        ("features", len(found.features) >= 3 and all(isinstance(n, int) and n > 0 for n in found.features)),
+        ("bound", found.bound > 1),
+        ("dead_zone", found.dead_zone >= 0),
+        ("calibration", found.calibration > 0),
+        # Without its ranges a network would never doubt.
+        ("domain", all(len(found.domain.get(key, ())) == 2 for key in WORDS)
+         if isinstance(found.domain, dict) else False),
+    ):  # fmt: skip
+        if not good:
+            raise ValueError(f"{name} is {getattr(found, name)!r}")
 
 
 def load(folder: str | Path) -> tuple[DoseNetwork, Any]:
