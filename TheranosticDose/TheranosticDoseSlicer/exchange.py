@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from TheranosticDoseLib.errors import OutputError
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.study import Acquisition, Administration, Correction, Study, Voi
 
@@ -137,11 +139,22 @@ def voi_record(voi: Voi) -> dict[str, Any]:
 
 
 def write_image(image: sitk.Image, folder: Path, name: str) -> str:
-    """Write an uncompressed NRRD; return its file name."""
+    """Write an uncompressed NRRD; return its file name.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, mostly because the disk is full.
+    """
     import SimpleITK as sitk
 
     file_name = f"{name}.nrrd"
-    sitk.WriteImage(image, str(Path(folder) / file_name), useCompression=False)
+    try:
+        sitk.WriteImage(image, str(Path(folder) / file_name), useCompression=False)
+    except RuntimeError as error:
+        free_mb = shutil.disk_usage(folder).free / 1e6
+        msg = f"{file_name} cannot be written to the temporary folder {folder}, where {free_mb:.0f} MB are free."
+        raise OutputError(msg) from error
     return file_name
 
 
