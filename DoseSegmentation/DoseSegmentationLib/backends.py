@@ -130,12 +130,20 @@ def segment(
 
 
 def _check_settings(name: str, module: Any, settings: dict[str, Any]) -> None:
-    known = [p.name for p in list(inspect.signature(module.segment).parameters.values())[3:]]
+    known = {p.name: p.default for p in list(inspect.signature(module.segment).parameters.values())[3:]}
     foreign = [key for key in settings if key not in known]
     if foreign:
         raise SegmentationError(
             f"The backend {name} has no setting {', '.join(foreign)}; it has {', '.join(known) or 'none'}."
         )
+    for key, value in settings.items():
+        usual = type(known[key])
+        allowed = {bool: bool, int: int, float: (int, float)}.get(usual)
+        if allowed and (not isinstance(value, allowed) or (usual is not bool and isinstance(value, bool))):
+            raise SegmentationError(
+                f"The setting {key} of the backend {name} is {value!r}; expected is a {usual.__name__} "
+                f"such as {known[key]!r}."
+            )
 
 
 def segment_files(
@@ -173,7 +181,8 @@ def segment_files(
     images = [None if path is None else read_image(path) for path in (ct, spect)]
     found = segment(backend, *images, structures, part_of(progress, 0.0, 0.97), **settings)
     write(found, out, {"backend": backend, "ct": _name(ct), "spect": _name(spect)})
-    report(progress, 1.0, "Written")
+    if progress is not None:
+        progress(1.0, "Written")  # too late to be cancelled: both files are there
     return [record.to_dict() for record in found.records]
 
 
@@ -218,6 +227,9 @@ def write(found: Segmentation, out: str | Path, about: dict[str, Any] | None = N
         out.with_name(f".part-{os.getpid()}-{out.name}"),
         names.with_name(f".part-{os.getpid()}.json"),
     )
+    for path in (out, names):
+        if path.is_dir():
+            raise SegmentationError(f"{path}: the label map could not be written (this is a folder).")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(image, str(part), useCompression=True)

@@ -259,6 +259,18 @@ def index_of(image: sitk.Image, point_mm: Sequence[float]) -> tuple[int, ...]:
     return index
 
 
+def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Return whether the voxels of two images lie on one another."""
+    return a.GetSize() == b.GetSize() and all(
+        np.allclose(one, other, atol=tolerance)
+        for one, other, tolerance in (
+            (a.GetOrigin(), b.GetOrigin(), 1e-3),
+            (a.GetSpacing(), b.GetSpacing(), 1e-4),
+            (a.GetDirection(), b.GetDirection(), 1e-4),
+        )
+    )
+
+
 def _text(point: Sequence[float]) -> str:
     return "(" + ", ".join(f"{value:.1f}" for value in point) + ") mm"
 
@@ -271,9 +283,7 @@ def _array(image: sitk.Image) -> np.ndarray:
 
 
 def _region_array(region: sitk.Image, image: sitk.Image) -> np.ndarray:
-    if region.GetSize() != image.GetSize() or not np.allclose(
-        region.GetOrigin(), image.GetOrigin(), atol=1e-3
-    ):
+    if not same_grid(region, image):
         raise SegmentationError("The region is on another grid than the image; resample it first.")
     return _array(region) > 0
 

@@ -45,10 +45,12 @@ def device_of(name: str = "auto") -> str:
     Raises
     ------
     SegmentationError
-        If a CUDA device is asked for and there is none.
+        If a CUDA device is asked for and there is none, or the name is another one.
     """
     import torch
 
+    if name != "auto" and name.split(":")[0] not in ("cpu", "cuda"):
+        raise SegmentationError(f"There is no device {name!r}; expected is 'auto', 'cpu' or 'cuda'.")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -83,7 +85,7 @@ def predict(
     offset : ndarray of float32, shape (class, z, y, x), optional
         Added to the logarithm of the mean probability: a prior.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ...
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
     limit_bytes : int
         Memory for the probabilities; a larger image goes in slabs.
     factor : int

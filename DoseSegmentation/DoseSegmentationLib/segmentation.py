@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from DoseSegmentationLib.classical import SegmentationError
+from DoseSegmentationLib.classical import SegmentationError, same_grid
 from DoseSegmentationLib.structures import structure
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def merged(previous: Segmentation, new: Segmentation, *, replace_edited: bool = 
     import numpy as np
     import SimpleITK as sitk
 
-    if previous.label_map.GetSize() != new.label_map.GetSize():
+    if not same_grid(previous.label_map, new.label_map):
         raise SegmentationError("The earlier segmentation is on another grid; resample it first.")
     old, fresh = (sitk.GetArrayViewFromImage(s.label_map) for s in (previous, new))
     names = {normalized_name(record.name) for record in new.records if record.label}

@@ -289,6 +289,45 @@ def test_cancel_leaves_nothing(scene, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["ct.nii.gz"]
 
 
+def test_nothing_is_cancelled_after_it_was_written(scene, tmp_path):
+    path, out = tmp_path / "ct.nii.gz", tmp_path / "o.nii.gz"
+    sitk.WriteImage(scene[0], str(path))
+    records = backends.segment_files(
+        path, None, out, structures=["Body"], progress=lambda f, m: m != "Written"
+    )
+    assert [record["name"] for record in records] == ["Body"]
+    assert out.is_file()
+
+
+def test_both_files_are_written_or_neither(scene, tmp_path):
+    path = tmp_path / "ct.nii.gz"
+    sitk.WriteImage(scene[0], str(path))
+    (tmp_path / "o.json").mkdir()
+    with pytest.raises(SegmentationError, match="this is a folder"):
+        backends.segment_files(path, None, tmp_path / "o.nii.gz", structures=["Body"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ct.nii.gz", "o.json"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "settings", "word"),
+    [
+        ("classical", {"bone_hu": "high"}, "bone_hu.*'high'"),
+        ("classical", {"smallest_ml": True}, "smallest_ml.*True"),
+    ],
+)
+def test_settings_have_a_kind(scene, backend, settings, word):
+    with pytest.raises(SegmentationError, match=word):
+        backends.segment(backend, scene[0], **settings)
+
+
+def test_segments_of_another_place_are_not_merged(scene):
+    found = backends.segment("classical", scene[0], structures=["Body"])
+    moved = sitk.Image(found.label_map)
+    moved.SetOrigin([50.0, 0.0, 0.0])
+    with pytest.raises(SegmentationError, match="another grid"):
+        segmentation.merged(dataclasses.replace(found, label_map=moved), found)
+
+
 def test_unreadable_files(tmp_path):
     text = tmp_path / "a.nii.gz"
     text.write_text("no image")

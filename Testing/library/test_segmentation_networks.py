@@ -239,6 +239,11 @@ def test_out_of_memory_retries_with_smaller_tiles():
         inference.predict(Hungry(8, "mat1 and mat2 shapes"), channels, (64, 64, 64), device="cpu")
 
 
+def test_an_unknown_device_is_a_sentence(scene, stored):
+    with pytest.raises(SegmentationError, match="no device 'tpu'"):
+        backends.segment(f"network:{stored}", scene[0], device="tpu")
+
+
 def test_cancelled_between_tiles(scene, stored):
     with pytest.raises(SegmentationCancelled):
         backends.segment(f"network:{stored}", scene[0], progress=lambda f, m: not m.startswith("Tile 3"))
