@@ -164,6 +164,13 @@ def test_engines_as_json() -> None:
     assert all(entry["available"] or entry["reason"] for entry in listed.values())
 
 
+def test_engines_lists_the_segmentation_backends_too() -> None:
+    result = shell("engines")
+    assert result.returncode == 0, result.stderr
+    for name in ("vsv_density", "classical", "organs_ct", "lesions_spect_ct", "totalsegmentator", "nnunet"):
+        assert name in result.stdout + result.stderr
+
+
 def test_schedule_tells_that_more_scans_are_better() -> None:
     arguments = (
         "schedule",

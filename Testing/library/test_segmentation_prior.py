@@ -61,6 +61,33 @@ def test_registration_of_the_two_cts_brings_the_pet_over():
     assert np.allclose(np.array(moved) - (80.0, 150.0, 100.0), shift, atol=2.0)
 
 
+def test_the_shell_segments_a_spect_alone_and_tells_its_notes(tmp_path, capsys):
+    sitk.WriteImage(body_image(1.0, 0.0, hot=20.0), str(tmp_path / "spect.nii.gz"))
+    arguments = ["segment", "--progress", "none", "--spect", str(tmp_path / "spect.nii.gz")]
+    with pytest.raises(SystemExit, match="0"):
+        main([*arguments, "--out", str(tmp_path / "out.nii.gz"), "--set", "smallest_ml=40"])
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert "Hot region 1" in text
+    assert "Hot region 2" not in text
+    assert "No CT was given" in text
+    for options, word in (
+        (["--set", "hot_factor=high"], "hot_factor"),
+        (["--pet-ct", "x.nii"], "the PET itself"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*arguments, "--out", str(tmp_path / "no.nii.gz"), *options])
+        assert word in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["segment", "--progress", "none", "--out", str(tmp_path / "no.nii.gz")])
+    assert "nothing to segment" in capsys.readouterr().err
+    pet = ["--pet", str(tmp_path / "spect.nii.gz"), "--pet-ct", str(tmp_path / "spect.nii.gz")]
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments, "--out", str(tmp_path / "no.nii.gz"), *pet])
+    assert "--ct" in capsys.readouterr().err
+    assert not (tmp_path / "no.nii.gz").exists()
+
+
 def test_what_cannot_be_used_is_refused(tmp_path, capsys):
     grid = body_image(0.0, -1000.0)
     far = body_image(1.0, 0.0, hot=20.0)

@@ -125,7 +125,7 @@ def dose(options: argparse.Namespace) -> None:
 def segment(options: argparse.Namespace) -> None:
     """Organs and lesions."""
     try:
-        from DoseSegmentationLib.backends import segment_files
+        from DoseSegmentationLib.backends import names_path, segment_files
     except ImportError as error:
         raise InputError(f"Segmentation is not part of this installation: {error}.") from error
     from DoseSegmentationLib.segmentation import BackendUnavailable, SegmentationCancelled, SegmentationError
@@ -133,8 +133,9 @@ def segment(options: argparse.Namespace) -> None:
     kinds = {SegmentationCancelled: CancelledError, BackendUnavailable: EngineUnavailableError}
     with progress_of(options.progress) as progress:
         try:
-            with_pet = options.pet is not None or options.pet_ct is not None
-            settings = {"prior": _lesion_prior(options)} if with_pet else {}
+            settings = engine_settings(options.set)
+            if options.pet is not None or options.pet_ct is not None:
+                settings["prior"] = _lesion_prior(options)
             records = segment_files(
                 options.ct,
                 options.spect,
@@ -156,10 +157,12 @@ def segment(options: argparse.Namespace) -> None:
         for record in records
     ]
     show_table("Segmentation", ["structure", "volume, mL", "confidence", "to check"], rows)
+    for note in read_json(names_path(options.out))["notes"]:
+        say(note)
 
 
 def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
-    """Return the prior of a diagnostic PET on the grid of the CT, registered where its CT is given."""
+    """Return the prior of a diagnostic PET on the grid of the CT (else SPECT), registered where its CT is given."""
     from DoseSegmentationLib.inputs import read_image
     from DoseSegmentationLib.lesion_prior import pet_probability
 
@@ -167,12 +170,14 @@ def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
 
     if options.pet is None:
         raise InputError("--pet-ct is the CT of a diagnostic PET; give the PET itself with --pet.")
-    ct, transform = read_image(options.ct), None
+    if options.ct is None and (options.pet_ct is not None or options.spect is None):
+        raise InputError("--pet-ct registers the PET to the CT that is segmented; give that with --ct.")
+    grid, transform = read_image(options.ct or options.spect), None
     if options.pet_ct is not None:
-        transform, findings = transform_between(ct, read_image(options.pet_ct))
+        transform, findings = transform_between(grid, read_image(options.pet_ct))
         for finding in findings:
             say(finding.message)
-    return pet_probability(read_image(options.pet), ct, transform)
+    return pet_probability(read_image(options.pet), grid, transform)
 
 
 def validate(options: argparse.Namespace) -> None:
@@ -217,17 +222,32 @@ def benchmark(options: argparse.Namespace) -> None:
 
 
 def engines(options: argparse.Namespace) -> None:
-    """Which engines there are."""
+    """Which engines and segmentation backends there are."""
     from TheranosticDoseLib.dose import engines as known
 
     listed = known()
     if options.json:
         say(json.dumps(listed, indent=1))
         return
-    rows = [
-        [n, "yes" if e["available"] else "no", e["reason"] or e["description"]] for n, e in listed.items()
-    ]
-    show_table("Dose engines", ["engine", "available", "what it is, or what it needs"], rows)
+    header = ["available", "what it is, or what it needs"]
+    show_table("Dose engines", ["engine", *header], [[name, *_state(e)] for name, e in listed.items()])
+    from DoseSegmentationLib.backends import backends
+    from DoseSegmentationLib.models import SHIPPED, model_of
+
+    rows = []
+    for name, entry in backends().items():
+        state = _state(entry)
+        if name in SHIPPED and entry["available"]:
+            model = model_of(name)
+            state[1] += (
+                f" Licence {model.licence}, SHA-256 {model.sha256[:12]}..., card in Resources/Models/{name}."
+            )
+        rows.append([name, *state])
+    show_table("Segmentation backends", ["backend", *header], rows)
+
+
+def _state(entry: dict[str, Any]) -> list[str]:
+    return ["yes" if entry["available"] else "no", entry["reason"] or entry["description"]]
 
 
 def overrides_of(options: argparse.Namespace) -> Overrides | None:

@@ -119,13 +119,16 @@ def _single_steps(table) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the engine"
     )
     segment = _command(table, "segment", commands.segment, "organs and lesions on CT and SPECT")
-    segment.add_argument("--ct", type=Path, required=True, metavar="FILE")
+    segment.add_argument("--ct", type=Path, metavar="FILE", help="or --spect alone, or both")
     segment.add_argument("--spect", type=Path, metavar="FILE")
     segment.add_argument("--out", type=Path, required=True, metavar="FILE", help="label map; names beside it")
     segment.add_argument("--backend", metavar="NAME")
     segment.add_argument("--pet", type=Path, metavar="FILE", help="diagnostic PET as a prior for lesions")
     segment.add_argument("--pet-ct", type=Path, metavar="FILE", help="its CT, to register it by")
     segment.add_argument("--structure", action="append", metavar="NAME", help="may be repeated")
+    segment.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the backend"
+    )
 
 
 def _quality(table) -> None:
@@ -140,7 +143,10 @@ def _quality(table) -> None:
     benchmark.add_argument("--out", type=Path, metavar="FILE", help="as JSON")
     benchmark.add_argument("--quick", action="store_true")
     engines = _command(
-        table, "engines", commands.engines, "which dose engines are installed, and why others are not"
+        table,
+        "engines",
+        commands.engines,
+        "which dose engines and segmentation backends are installed, and why others are not",
     )
     engines.add_argument("--json", action="store_true")
 
