@@ -64,145 +64,11 @@ def only(way, *names: str) -> None:
         getattr(way.ui, f"{name}Section").collapsed = name not in names
 
 
-def plane(node, position_mm: float, size: int = 420, field_mm: float = 420.0):
-    """Return an axial plane of a volume node as ``(values, millimetres per pixel)``, interpolated by VTK."""
-    import numpy as np
-    import vtk
-    from vtk.util import numpy_support
+def slice_of(path: Path, background, **how) -> Path:
+    """Write an axial slice with its bar of colours, lines and labels."""
+    from gui.render import View, slice_picture
 
-    reslice = vtk.vtkImageReslice()
-    reslice.SetInputData(node.GetImageData())
-    ras_to_ijk = vtk.vtkMatrix4x4()
-    node.GetRASToIJKMatrix(ras_to_ijk)
-    bounds = [0.0] * 6
-    node.GetRASBounds(bounds)
-    step = field_mm / size
-    axes = vtk.vtkMatrix4x4()
-    start = (
-        (bounds[0] + bounds[1]) / 2 + field_mm / 2,
-        (bounds[2] + bounds[3]) / 2 + field_mm / 2,
-        position_mm,
-    )
-    # Left of the patient on the right of the picture, front at the top.
-    for row, (x, y) in enumerate(((-step, 0.0), (0.0, -step), (0.0, 0.0))):
-        axes.SetElement(row, 0, x)
-        axes.SetElement(row, 1, y)
-        axes.SetElement(row, 3, start[row])
-    both = vtk.vtkMatrix4x4()
-    vtk.vtkMatrix4x4.Multiply4x4(ras_to_ijk, axes, both)
-    transform = vtk.vtkTransform()
-    transform.SetMatrix(both)
-    reslice.SetResliceTransform(transform)
-    reslice.SetOutputExtent(0, size - 1, 0, size - 1, 0, 0)
-    reslice.SetOutputOrigin(0, 0, 0)
-    reslice.SetOutputSpacing(1, 1, 1)
-    reslice.SetInterpolationModeToLinear()
-    reslice.SetBackgroundLevel(float(node.GetImageData().GetScalarRange()[0]))
-    reslice.Update()
-    values = numpy_support.vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
-    return np.asarray(values, float).reshape(size, size)
-
-
-def colored(values, node):
-    """Return the colours of a volume's own display: window, level and colour table."""
-    import numpy as np
-
-    display = node.GetDisplayNode()
-    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
-    scaled = np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
-    color = display.GetColorNode()
-    function = (
-        color.GetColorTransferFunction()
-        if color is not None and color.IsA("vtkMRMLProceduralColorNode")
-        else None
-    )
-    if function is None:
-        return np.repeat(scaled[..., None], 3, axis=2)
-    table = np.array([function.GetColor(255 * i / 255) for i in range(256)])
-    return table[(scaled * 255).astype(int)]
-
-
-def lines(values, level: float):
-    """Return the contour lines of a plane as pairs of points, by VTK."""
-    import numpy as np
-    import vtk
-    from vtk.util import numpy_support
-
-    image = vtk.vtkImageData()
-    image.SetDimensions(values.shape[1], values.shape[0], 1)
-    image.GetPointData().SetScalars(
-        numpy_support.numpy_to_vtk(np.ascontiguousarray(values).ravel(), deep=True)
-    )
-    contour = vtk.vtkMarchingSquares()
-    contour.SetInputData(image)
-    contour.SetValue(0, level)
-    contour.Update()
-    found = contour.GetOutput()
-    return [
-        tuple(found.GetPoint(found.GetCell(i).GetPointId(end))[:2] for end in (0, 1))
-        for i in range(found.GetNumberOfCells())
-    ]
-
-
-def slice_picture(path: Path, background, foreground, opacity: float, drawn) -> Path:
-    """Write an axial slice: background, foreground over it, and lines ``(values, level, colour)``."""
-    import numpy as np
-    from PySide6 import QtCore, QtGui
-
-    where = drawn["position_mm"]
-    picture = colored(plane(background, where), background)
-    if foreground is not None:
-        values = plane(foreground, where)
-        shown = (values >= foreground.GetDisplayNode().GetLowerThreshold())[..., None] * opacity
-        picture = picture * (1 - shown) + colored(values, foreground) * shown
-    data = np.ascontiguousarray((picture * 255).astype(np.uint8))
-    height, width = data.shape[:2]
-    image = QtGui.QImage(data.data, width, height, 3 * width, QtGui.QImage.Format.Format_RGB888).copy()
-    painter = QtGui.QPainter(image)
-    painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-    for values, level, color in drawn["lines"]:
-        painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*color), 1.6))
-        for (x0, y0), (x1, y1) in lines(values, level):
-            painter.drawLine(QtCore.QPointF(x0, y0), QtCore.QPointF(x1, y1))
-    painter.end()
-    assert image.save(str(path))
-    return with_caption(path)
-
-
-def outlines(case, position_mm: float):
-    """The outlines of the visible segments at a position."""
-    import slicer
-    from TheranosticDoseSlicer import images, segments
-    from TheranosticDoseSlicer.case import SEGMENTATION
-
-    found = []
-    node = case.get(SEGMENTATION)
-    for segment in segments.read_segments(node)[0]:
-        if segment.kind == "body":
-            continue
-        volume = images.volume_from(padded(segment.mask), "scratch")
-        color = node.GetSegmentation().GetSegment(segment.segment_id).GetColor()
-        found.append((plane_like(volume, position_mm, case), 0.5, color))
-        slicer.mrmlScene.RemoveNode(volume)
-    return found
-
-
-def padded(mask):
-    import SimpleITK as sitk
-
-    return sitk.ConstantPad(sitk.Cast(mask, sitk.sitkFloat32), [2, 2, 2], [2, 2, 2], 0.0)
-
-
-def plane_like(volume, position_mm: float, case):
-    """A plane of a small volume in the frame of the reference CT."""
-    import SimpleITK as sitk
-    from TheranosticDoseSlicer import images
-    from TheranosticDoseSlicer.case import REFERENCE_CT
-
-    reference = images.image_of(case.get(REFERENCE_CT))
-    moved = sitk.Resample(images.image_of(volume), reference, sitk.Transform(), sitk.sitkLinear, 0.0)
-    images.set_image(volume, moved)
-    return plane(volume, position_mm)
+    return with_caption(slice_picture(View(background, size=(480, 420), **how), path))
 
 
 @pytest.mark.slow
@@ -210,10 +76,14 @@ def test_pictures_of_the_whole_way(
     module_widget, click, type_text, wait_until, user, screenshot, patient, folder, tmp_path, monkeypatch
 ) -> None:
     from gui.actions import check_cell, choose
+    from gui.render import Isodose, can_render
     from gui.way import Way
     from TheranosticDoseSlicer import case as roles
-    from TheranosticDoseSlicer import images
+    from TheranosticDoseSlicer import display, images
 
+    reason = can_render()
+    if reason:
+        pytest.skip(reason)
     way = Way(module_widget("TheranosticDose"))
     panel, ui = way.widget.parent, way.ui
 
@@ -271,18 +141,17 @@ def test_pictures_of_the_whole_way(
     ct.GetDisplayNode().SetWindowLevelMinMax(-160.0, 240.0)
     where = hottest_ras(dose)
     isodoses = [
-        (plane(dose, where), float(key), case.get(roles.ISODOSE + key).GetDisplayNode().GetColor())
+        Isodose(float(key), case.get(roles.ISODOSE + key).GetDisplayNode().GetColor(), f"{key} Gy")
         for key in case.labels(roles.ISODOSE)
     ]
-    slice_picture(folder / "evaluation.png", ct, dose, 0.5, {"position_mm": where, "lines": isodoses})
-    segments_drawn = {"position_mm": where, "lines": outlines(case, where)}
-    slice_picture(folder / "segments.png", ct, None, 0.0, segments_drawn)
+    slice_of(
+        folder / "evaluation.png", ct, foreground=dose, offset_mm=where, isodoses=isodoses, color_bar="Gy"
+    )
+    slice_of(folder / "segments.png", ct, segmentation=case.get(roles.SEGMENTATION), offset_mm=where)
     series = case.get(roles.SERIES)
     spect = images.volume_from(images.image_of(series.GetNthDataNode(1)), "SPECT shown", "spect_bq_ml")
-    from TheranosticDoseSlicer import display
-
     display.show_as_dose(spect)
-    slice_picture(folder / "fusion.png", ct, spect, 0.6, {"position_mm": where, "lines": []})
+    slice_of(folder / "fusion.png", ct, foreground=spect, offset_mm=where, color_bar="Bq/mL")
     only(way, "export")
     # A relative folder, so that no path of this computer is in the picture.
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,16 @@ slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not inst
 pytestmark = pytest.mark.slicer
 
 from TheranosticDoseLib.errors import InputError  # noqa: E402
-from TheranosticDoseSlicer import codes, hierarchy, images, segments, sequences, tables, transforms  # noqa: E402
+from TheranosticDoseSlicer import (  # noqa: E402
+    codes,
+    dose_nodes,
+    hierarchy,
+    images,
+    segments,
+    sequences,
+    tables,
+    transforms,
+)
 
 OBLIQUE = (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
@@ -227,6 +236,14 @@ def test_tables_keep_types_units_and_edits(scene) -> None:
     assert events
     with pytest.raises(KeyError, match="no column 'nonsense'"):
         tables.set_cell(node, 0, "nonsense", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "header"),
+    [("displacement_mean_mm", "mm", "displacement mean (mm)"), ("folded_fraction", "", "folded fraction")],
+)
+def test_headers_of_the_registration_quality_hold_their_unit(name: str, unit: str, header: str) -> None:
+    assert dose_nodes._header(name, unit) == header
 
 
 def test_chart_reuses_and_removes_its_series(scene) -> None:

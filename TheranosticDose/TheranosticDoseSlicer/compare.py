@@ -81,7 +81,7 @@ def _sentence(first: str, second: str, live) -> str:
     for result in live.results if live is not None else ():
         if first in result.dvh and second in result.dvh and result.dvh[second].mean_gy > 0:
             relative = result.dvh[first].mean_gy / result.dvh[second].mean_gy - 1.0
-            parts.append((abs(relative), f"{result.name} {100 * relative:+.1f} %"))
+            parts.append((abs(relative), f"{result.name} {100 * relative:+.1f}\u00a0%"))
     if not parts:
         raise InputError("There is no VOI with both doses to compare.")
     parts.sort(reverse=True)

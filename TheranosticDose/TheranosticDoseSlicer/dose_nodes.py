@@ -98,13 +98,19 @@ def load_registered(case: Case, registered: RegisteredStudy, raw_units: dict[str
     moved = [quality for quality in registered.quality if quality.get("method") != "reference"]
     columns = [
         tables.Column(
-            name.replace("_", " "), [_number(quality.get(name)) for quality in registered.quality], unit
+            _header(name, unit), [_number(quality.get(name)) for quality in registered.quality], unit
         )
         for name, unit in _QUALITY_COLUMNS
         if any(quality.get(name) is not None for quality in moved or registered.quality)
     ]
     case.set(roles.QUALITY, tables.table_from(columns, "Registration quality", case.get(roles.QUALITY)))
     yield "quality"
+
+
+def _header(name: str, unit: str) -> str:
+    """Return ``displacement mean (mm)`` for ``displacement_mean_mm``."""
+    text = name.removesuffix(f"_{unit}").replace("_", " ")
+    return f"{text} ({unit})" if unit else text
 
 
 def _number(value: Any) -> Any:
