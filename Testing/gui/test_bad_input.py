@@ -93,7 +93,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(balls, monkeypatch) -> 
     assert dose_sum(balls) == pytest.approx(before, rel=1e-3)
 
 
-@pytest.mark.parametrize("state", ["running", "loading"])
+@pytest.mark.parametrize("state", ["running", pytest.param("loading", marks=pytest.mark.slow)])
 def test_a_scene_saved_while_a_step_runs_opens_with_what_was_there(balls, state: str, tmp_path) -> None:
     import slicer
 
@@ -113,7 +113,7 @@ def test_a_scene_saved_while_a_step_runs_opens_with_what_was_there(balls, state:
     assert dose_sum(balls) == pytest.approx(dose, rel=1e-3)
 
 
-@pytest.mark.parametrize("state", ["running", "loading"])
+@pytest.mark.parametrize("state", ["running", pytest.param("loading", marks=pytest.mark.slow)])
 def test_a_case_deleted_while_a_step_runs_stops_the_step(balls, state: str) -> None:
     import slicer
 
@@ -208,7 +208,10 @@ def test_segmentations_without_a_labelmap_or_without_segments(balls) -> None:
     segment.AddRepresentation("Closed surface", sphere.GetOutput())
     surface.GetSegmentation().AddSegment(segment)
     balls.widget._parameterNode.segmentation = surface
-    names = lambda: [result.name for result in balls.widget.controller.live.results]  # noqa: E731
+
+    def names() -> list[str]:
+        return [result.name for result in balls.widget.controller.live.results]
+
     balls.wait(lambda: names() == ["Ball"] and balls.idle(), PATIENCE_S, "surface")
     # A sphere of 32 facets holds a little less than a ball.
     [ball] = balls.widget.controller.live.results
