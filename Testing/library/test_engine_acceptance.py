@@ -12,7 +12,7 @@ from TheranosticDoseLib.commission import engine_cases
 from TheranosticDoseLib.commission.engine import accept_engine, checks_of
 from TheranosticDoseLib.comparison import ComparisonSettings, compare_doses
 from TheranosticDoseLib.dose import DoseResult
-from TheranosticDoseLib.errors import EngineUnavailableError, InputError, SettingsError
+from TheranosticDoseLib.errors import CancelledError, EngineUnavailableError, InputError, SettingsError
 from TheranosticDoseLib.geometry import array_of, image_like
 
 sitk = pytest.importorskip("SimpleITK")
@@ -132,10 +132,37 @@ def test_what_cannot_be_accepted_is_one_sentence(folder, tmp_path, monkeypatch):
         accept_engine("mc", folder, tmp_path)
     with pytest.raises(SettingsError, match="no dose engine"):
         accept_engine("magic", folder, tmp_path)
+    monkeypatch.setattr("TheranosticDoseLib.commission.engine.require_engine", lambda name: None)
+    with pytest.raises(SettingsError, match="no truth"):
+        accept_engine("cnn_pvc", folder, tmp_path)
+    monkeypatch.undo()
     monkeypatch.setattr("TheranosticDoseLib.dose.gate.unavailable", lambda: "GATE is not there.")
     with pytest.raises(EngineUnavailableError, match="GATE"):
         accept_engine("gate", folder, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cases_that_cannot_be_computed_are_named_and_a_cancelled_one_ends_it(folder, tmp_path, monkeypatch):
+    failing = {"first": InputError("There is a hole."), "second": InputError("There is another one.")}
+    exact = engine_cases.measure
+
+    def measure(case, *arguments, **options):
+        if case.name in failing:
+            raise failing[case.name]
+        return exact(case, *arguments, histories=20_000, **options)
+
+    monkeypatch.setattr("TheranosticDoseLib.commission.engine.measure", measure)
+    with pytest.raises(InputError, match="None of the 2 cases.*hole"):
+        accept_engine("led", folder, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    del failing["first"]
+    rows = {row[0]: row for row in accept_engine("led", folder, tmp_path / "one", quick=True)}
+    assert rows["first"][1] > 0
+    assert rows["second"] == ["second", 0, 0, 0, "There is another one."]
+    failing["first"] = CancelledError("Cancelled.")
+    with pytest.raises(CancelledError):
+        accept_engine("led", folder, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
 
 
 @pytest.mark.parametrize(

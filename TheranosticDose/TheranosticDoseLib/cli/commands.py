@@ -204,7 +204,7 @@ def _accept_engine(options: argparse.Namespace) -> None:
     engine = options.engine or "cnn"
     with progress_of(options.progress) as progress:
         rows = accept_engine(engine, options.cases, options.out, options.quick, progress)
-    show_table(f"{engine} against mc", ["case", "numbers", "within limit", "outside", "reported"], rows)
+    show_table(f"{engine} against mc", ["case", "numbers", "within limit", "outside", "not computed"], rows)
     say(f"Report: {options.out / 'engine_acceptance.html'} (and .pdf, .json)")
 
 

@@ -12,13 +12,14 @@ from TheranosticDoseLib import DISCLAIMER, __version__
 from TheranosticDoseLib.commission.check import Check
 from TheranosticDoseLib.commission.engine_cases import BESIDE, REFERENCE, Measured, measure, read_cases
 from TheranosticDoseLib.dose.engines import require_engine
-from TheranosticDoseLib.errors import SettingsError, TheranosticDoseError
+from TheranosticDoseLib.errors import CancelledError, InputError, SettingsError, TheranosticDoseError
 from TheranosticDoseLib.files import staged, to_json
 from TheranosticDoseLib.progress import Progress, part_of, report
 from TheranosticDoseLib.report.page import Section, page
 
 LIMITS = {"mean_absolute": 1.5, "mean": 1.0, "dvh": 1.5, "gamma": 1.0}
 """Percent: voxels, means of VOIs, D95 and D50, part of the voxels that may fail gamma 2 %/2 mm."""
+DEBLURRING = "cnn_pvc"
 SCHEMA = "theranostic-dose/engine-acceptance/1"
 
 
@@ -45,29 +46,38 @@ def accept_engine(
     Returns
     -------
     list
-        A row a case: name, numbers, within their limit, outside, only reported.
+        A row a case: name, numbers, within their limit, outside, and why it was not computed.
 
     Raises
     ------
     SettingsError
-        For an unknown engine, or the reference itself.
+        For an unknown engine, the reference itself, or one that the reference is no truth for.
     EngineUnavailableError, InputError
         Where the engine is not installed or no case can be computed.
     """
     require_engine(engine)
     if engine == REFERENCE:
         raise SettingsError(f"{REFERENCE!r} is what the engine is compared with; name another one.")
+    if engine == DEBLURRING:
+        raise SettingsError(
+            f"{engine!r} gives the dose of an activity that it infers; {REFERENCE!r} of the blurred map is no truth "
+            "for it."
+        )
     engines = (engine, *(name for name in BESIDE if name != engine))
-    cases, measured, failures = read_cases(Path(folder)), [], []
+    cases, measured = read_cases(Path(folder)), []
+    failed: dict[str, str] = {}
     for number, case in enumerate(cases):
         part = part_of(progress, number / len(cases), (number + 1) / len(cases))
         report(part, 0.0, f"Case {case.name}")
         try:
             measured.append(measure(case, engines, noise=0.03 if quick else 0.01, progress=part))
         except TheranosticDoseError as error:
-            if len(cases) == 1:
+            if len(cases) == 1 or isinstance(error, CancelledError):
                 raise
-            failures.append(f"{case.name}: {error}")
+            failed[case.name] = str(error)
+    failures = [f"{name}: {reason}" for name, reason in failed.items()]
+    if not measured:
+        raise InputError(f"None of the {len(cases)} cases could be computed. {failures[0]}")
     checks = {m.case.name: checks_of(m, engine) for m in measured}
     with staged(Path(out)) as staging:
         document = _document(engine, measured, checks, failures, quick)
@@ -78,7 +88,8 @@ def accept_engine(
         (staging / "engine_acceptance.html").write_text(text, encoding="utf-8")
         (staging / "engine_acceptance.pdf").write_bytes(_pdf(document))
     report(progress, 1.0, "Done")
-    return [_counts(name, found) for name, found in checks.items()]
+    rows = [_counts(name, found) for name, found in checks.items()]
+    return rows + [[name, 0, 0, 0, reason] for name, reason in failed.items()]
 
 
 def checks_of(measured: Measured, engine: str) -> list[Check]:
@@ -257,4 +268,4 @@ def _pdf(document: dict[str, Any]) -> bytes:
 
 def _counts(name: str, checks: list[Check]) -> list[Any]:
     good = sum(bool(check.passed) for check in checks)
-    return [name, len(checks), good, len(checks) - good, 0]
+    return [name, len(checks), good, len(checks) - good, ""]
