@@ -420,6 +420,9 @@ def test_the_deblurred_dose_is_shown_beside_the_plain_one_only():
     twice = RunSettings(quantification=QuantificationSettings(recovery="gtm", fwhm_mm=11.0))
     with pytest.raises(SettingsError, match="undone twice"):
         check_engines(("cnn", "cnn_pvc"), twice)
+    fine = RunSettings(quantification=QuantificationSettings(fwhm_mm=6.0))
+    with pytest.raises(SettingsError, match="9 to 15 mm"):
+        check_engines(("cnn", "cnn_pvc"), fine)
 
 
 def test_the_deblurring_network_gets_the_resolution_of_the_site(case, tmp_path):

@@ -192,7 +192,7 @@ def check_engines(engines: Sequence[str], settings: RunSettings | None = None) -
     if steps.DEBLURRING in engines:
         _check_deblurring(engines, settings)
     for engine in engines:
-        require_engine(engine, settings.engine_settings.get(engine) if settings is not None else None)
+        require_engine(engine, steps.engine_settings(engine, settings) if settings is not None else None)
 
 
 def _check_deblurring(engines: Sequence[str], settings: RunSettings | None) -> None:

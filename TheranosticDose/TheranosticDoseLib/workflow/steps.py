@@ -368,11 +368,17 @@ def doses(
     results = {}
     for number, engine in enumerate(engines):
         part = part_of(progress, number / len(engines), (number + 1) / len(engines))
-        chosen = dict(settings.engine_settings.get(engine, {}))
-        if engine == DEBLURRING and settings.quantification.fwhm_mm:
-            chosen.setdefault("resolution_mm", settings.quantification.fwhm_mm)
+        chosen = engine_settings(engine, settings)
         results[engine] = absorbed_dose(tia, anatomy, engine, nuclide, part, **chosen)
     return results
+
+
+def engine_settings(engine: str, settings: RunSettings) -> dict[str, Any]:
+    """Return what a run gives an engine: its own settings, and to the de-blurring one the resolution of the SPECT."""
+    chosen = dict(settings.engine_settings.get(engine, {}))
+    if engine == DEBLURRING and settings.quantification.fwhm_mm:
+        chosen.setdefault("resolution_mm", settings.quantification.fwhm_mm)
+    return chosen
 
 
 def with_dose(
