@@ -87,10 +87,10 @@ def segment(
         chosen = wanted(structures, names.values(), NAME)
         parser, network, weights = _network(root, trusted)
         report(progress, 0.1, "Preparing the images")
-        labels = _run(parser, network, metadata, inputs, device, part_of(progress, 0.1, 0.95))
+        labels, retried = _run(parser, network, metadata, inputs, device, part_of(progress, 0.1, 0.95))
         version = f"{metadata.get('name') or root.name} {metadata.get('version', '?')} {sha256(weights)[:12]}"
     found = [(name, labels == channel) for channel, name in names.items() if name in chosen]
-    return painted(found, _reference(inputs, metadata), NAME, version, notes=_about(metadata))
+    return painted(found, _reference(inputs, metadata), NAME, version, notes=_about(metadata) + retried)
 
 
 def opened(path: Path, temporary: Path) -> Path:
@@ -254,8 +254,8 @@ def _run(
     inputs: Inputs,
     device: str,
     progress: Progress | None,
-) -> np.ndarray:
-    """Return the labels ``(z, y, x)`` on the grid of the first channel's image."""
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the labels ``(z, y, x)`` on the grid of the first channel's image, and what was done for memory's sake."""
     import SimpleITK as sitk
     import torch
     from monai.transforms import Compose, Invertd
@@ -268,7 +268,7 @@ def _run(
     turned = sitk.DICOMOrient(images[0], order) if order else images[0]
     data = preprocessing({"image": _meta_tensor([turned, *images[1:]])})
     inferer, device = _inferer(parser, metadata), device_of(device)
-    count = [0]
+    count, notes = [0], ()
 
     def tile(patch: Any, *more: Any, **named: Any) -> Any:
         count[0] += 1
@@ -286,6 +286,7 @@ def _run(
                     raise SegmentationError(
                         f"The bundle's network failed: {str(error).splitlines()[0]}"
                     ) from error
+                notes = (f"Memory ran out on {device}: repeated on the CPU.",)
                 device = "cpu"
         logits = logits[0] if isinstance(logits, (tuple, list)) else logits
         labels = _labels(logits[0], metadata)
@@ -295,7 +296,7 @@ def _run(
     label = sitk.GetImageFromArray(np.asarray(inverted)[0].transpose(2, 1, 0).round().astype(np.uint8))
     label.CopyInformation(turned)
     back = sitk.Resample(label, images[0], sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    return sitk.GetArrayFromImage(back)
+    return sitk.GetArrayFromImage(back), notes
 
 
 def _like(labels: Any, image: Any) -> Any:

@@ -81,6 +81,8 @@ def segment(
     """
     import SimpleITK as sitk
 
+    from DoseSegmentationLib.inference import out_of_memory
+
     if inputs.ct is None:
         raise SegmentationError("TotalSegmentator needs a CT; none was given.")
     names, notes = wanted(structures, STRUCTURES, NAME), []
@@ -94,7 +96,16 @@ def segment(
     ct = resampled(inputs.ct, grid, AIR_HU) if crop else inputs.ct
     device, fast, more = _device(device, fast, ct)
     report(progress, 0.05, "TotalSegmentator (reports no progress of its own)")
-    labels, values = _run(ct, names, fast, device)
+    try:
+        labels, values = _run(ct, names, fast, device)
+    except SegmentationError as error:
+        if device == "cpu" or not out_of_memory(error.__cause__):
+            raise
+        note = f"Memory ran out on {device}: repeated on the CPU."
+        report(progress, 0.4, note)
+        device, fast, slower = _device("cpu", fast, ct)
+        more += [note, *slower]
+        labels, values = _run(ct, names, fast, device)
     report(progress, 0.9, "Structures")
     back = sitk.Resample(
         labels, inputs.ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0, labels.GetPixelID()

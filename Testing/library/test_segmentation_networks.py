@@ -429,6 +429,25 @@ def test_bundle_folder(scene, tmp_path, answering, order, spacing, least):
     assert found.record("Liver").code["value"] == "10200004"
 
 
+def test_bundle_goes_to_the_cpu_where_memory_ran_out_and_says_so(scene, tmp_path, monkeypatch):
+    from monai.networks.nets import UNet
+
+    plain, calls = UNet.forward, []
+
+    def forward(self, x):
+        calls.append(x.device)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return plain(self, x)
+
+    monkeypatch.setattr(UNet, "forward", forward)
+    # Another name of the processor stands for a GPU.
+    monkeypatch.setattr("DoseSegmentationLib.inference.device_of", lambda name: "cpu:0")
+    write_bundle(tmp_path / "b")
+    notes = backends.segment(f"monai_bundle:{tmp_path / 'b'}", scene[0], None).notes
+    assert any("repeated on the CPU" in note for note in notes)
+
+
 def test_bundle_zip_with_real_weights(scene, tmp_path):
     image, _ = scene
     write_bundle(tmp_path / "b" / "inner")

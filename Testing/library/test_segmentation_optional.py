@@ -27,6 +27,8 @@ STAND_IN = {
         "    calls.append(options)\n"
         "    if options['device'] == 'mps':\n"
         "        raise SystemExit(1)\n"
+        "    if options['device'] == 'gpu':\n"
+        "        raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')\n"
         "    ct = sitk.ReadImage(str(input))\n"
         "    out = sitk.Cast(ct == 60, sitk.sitkUInt8) * 5 + sitk.Cast(ct == -800, sitk.sitkUInt8) * 10 "
         "+ sitk.Cast(ct == -790, sitk.sitkUInt8) * 11\n"
@@ -84,6 +86,12 @@ def test_totalsegmentator_memory_guard_and_failure(stand_in, ct, monkeypatch):
         backends.segment("totalsegmentator", ct, None, ["Liver"], device="mps")
     with pytest.raises(SegmentationError, match="needs a CT"):
         backends.segment("totalsegmentator", None, ct + 1001.0, ["Liver"], device="cpu")
+
+
+def test_totalsegmentator_goes_to_the_cpu_where_the_memory_of_the_gpu_ran_out(stand_in, ct):
+    found = backends.segment("totalsegmentator", ct, None, ["Liver"], device="cuda")
+    assert found.record("Liver").volume_ml > 0
+    assert any("Memory ran out on gpu: repeated on the CPU" in note for note in found.notes)
 
 
 def test_a_part_of_the_packages_is_one_sentence(stand_in, ct, tmp_path):
