@@ -42,7 +42,9 @@ def with_quality(segmentation: Segmentation, spect: sitk.Image | None) -> Segmen
     on_grid = None
     if spect is not None:
         image = sitk.Cast(spect, sitk.sitkFloat32)
-        on_grid = sitk.Resample(image, segmentation.label_map, sitk.Transform(), sitk.sitkLinear, 0.0)
+        on_grid = sitk.Resample(
+            image, segmentation.label_map, sitk.Transform(), sitk.sitkLinear, float("nan")
+        )
     records = tuple(
         _judged(record, segmentation.label_map, labels, boxes, centre, on_grid)
         for record in segmentation.records
@@ -68,7 +70,12 @@ def _judged(record: StructureRecord, label_map, labels, boxes, centre, spect) ->
     checks += _count_checks(record, inside)
     shift = None
     if spect is not None:
-        shift = boundary_shift_percent(inside, sitk.GetArrayViewFromImage(spect)[grown])
+        values = sitk.GetArrayViewFromImage(spect)[grown]
+        outside = float(np.count_nonzero(~np.isfinite(values[inside]))) / float(inside.sum())
+        if outside > 0 and record.kind != "body":
+            checks.append(f"{max(100.0 * outside, 0.1):.1f} % of it lie outside of the SPECT.")
+        # What was not measured is no zero.
+        shift = boundary_shift_percent(inside, values) if outside == 0 else None
     return dataclasses.replace(record, volume_ml=volume, checks=tuple(checks), boundary_shift_percent=shift)
 
 
@@ -79,6 +86,7 @@ def boundary_shift_percent(inside: np.ndarray, values: np.ndarray) -> tuple[floa
     ----------
     inside : ndarray of bool, shape (z, y, x)
     values : ndarray of float, shape (z, y, x)
+        NaN where nothing was measured; such voxels do not count.
 
     Returns
     -------
@@ -87,11 +95,13 @@ def boundary_shift_percent(inside: np.ndarray, values: np.ndarray) -> tuple[floa
     """
     from scipy import ndimage
 
+    measured = np.isfinite(values)
+    inside = inside & measured
     mean = float(values[inside].mean()) if inside.any() else 0.0
     eroded = ndimage.binary_erosion(inside)
     if mean <= 0 or not eroded.any():
         return None
-    means = [float(values[mask].mean()) for mask in (eroded, ndimage.binary_dilation(inside))]
+    means = [float(values[mask].mean()) for mask in (eroded, ndimage.binary_dilation(inside) & measured)]
     return (100.0 * (means[0] / mean - 1.0), 100.0 * (means[1] / mean - 1.0))
 
 

@@ -157,6 +157,24 @@ def test_boundary_shift_of_a_sphere(scene):
     assert quality.boundary_shift_percent(flat, np.full((8, 8, 8), 7.0)) == (0.0, 0.0)
 
 
+def test_what_lies_outside_of_the_spect_is_no_zero():
+    labels = sitk.Image([20, 20, 20], sitk.sitkUInt8)
+    labels[5:15, 5:15, 5:15] = 1
+    labels[5:15, 5:15, 16:19] = 2
+    origin = segmentation.origin_of("x", "1")
+    names = ("Liver", "Spleen")
+    records = tuple(segmentation.record_of(name, n, origin) for n, name in enumerate(names, start=1))
+    found = segmentation.Segmentation(labels, records)
+    spect = sitk.Image([20, 20, 15], sitk.sitkFloat32) + 7.0
+    whole, outside = quality.with_quality(found, spect).records
+    assert whole.boundary_shift_percent == pytest.approx((0.0, 0.0), abs=1e-4)
+    assert outside.boundary_shift_percent is None
+    assert any("100.0 % of it lie outside of the SPECT" in check for check in outside.checks)
+    (cut, _) = quality.with_quality(found, spect[:, :, :10]).records
+    assert cut.boundary_shift_percent is None
+    assert any("50.0 % of it lie outside of the SPECT" in check for check in cut.checks)
+
+
 def test_cut_and_mirrored_structures_are_reported(scene):
     ct, _, truth, _ = scene
     found = backends.segment("classical", ct[:, :, 18:], None)
