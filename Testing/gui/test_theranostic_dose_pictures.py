@@ -149,9 +149,9 @@ def test_pictures_of_the_whole_way(
     )
     slice_of(folder / "segments.png", ct, segmentation=case.get(roles.SEGMENTATION), offset_mm=where)
     series = case.get(roles.SERIES)
-    spect = images.volume_from(images.image_of(series.GetNthDataNode(1)), "SPECT shown", "spect_bq_ml")
+    spect = images.volume_from(images.image_of(series.GetNthDataNode(1)) * 1e-6, "SPECT shown")
     display.show_as_dose(spect)
-    slice_of(folder / "fusion.png", ct, foreground=spect, offset_mm=where, color_bar="Bq/mL")
+    slice_of(folder / "fusion.png", ct, foreground=spect, offset_mm=where, color_bar="MBq/mL")
     only(way, "export")
     # A relative folder, so that no path of this computer is in the picture.
     monkeypatch.chdir(tmp_path)
