@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from TheranosticDoseLib.cli import main
 from TheranosticDoseLib.commission import engine_cases
-from TheranosticDoseLib.commission.engine import accept_engine, checks_of
+from TheranosticDoseLib.commission.engine import Acceptance, accept_engine, checks_of
 from TheranosticDoseLib.comparison import ComparisonSettings, compare_doses
 from TheranosticDoseLib.dose import DoseResult
 from TheranosticDoseLib.errors import CancelledError, EngineUnavailableError, InputError, SettingsError
@@ -113,10 +113,11 @@ def test_the_report_holds_every_case_and_a_place_to_sign(folder, tmp_path, monke
         return engine_cases.measure(case, engines, noise=0.2, histories=20_000, gamma_points=20)
 
     monkeypatch.setattr(engine, "measure", quicker)
-    rows = accept_engine("vsv_density", folder, tmp_path, quick=True)
-    assert [row[0] for row in rows] == ["first", "second"]
+    found = accept_engine("vsv_density", folder, tmp_path, quick=True)
+    assert [row[0] for row in found.rows] == ["first", "second"]
     document = json.loads((tmp_path / "engine_acceptance.json").read_text(encoding="utf-8"))
     assert document["engine"] == "vsv_density"
+    assert (document["passed"], document["verdict"]) == (found.passed, found.verdict)
     assert "no acceptance" in document["verdict"]
     assert set(document["cases"][0]["seconds"]) == {"led", "vsv", "vsv_density", "mc"}
     page = (tmp_path / "engine_acceptance.html").read_text(encoding="utf-8")
@@ -156,13 +157,29 @@ def test_cases_that_cannot_be_computed_are_named_and_a_cancelled_one_ends_it(fol
         accept_engine("led", folder, tmp_path / "none")
     assert not (tmp_path / "none").exists()
     del failing["first"]
-    rows = {row[0]: row for row in accept_engine("led", folder, tmp_path / "one", quick=True)}
+    found = accept_engine("led", folder, tmp_path / "one", quick=True)
+    assert not found.passed
+    rows = {row[0]: row for row in found.rows}
     assert rows["first"][1] > 0
     assert rows["second"] == ["second", 0, 0, 0, "There is another one."]
     failing["first"] = CancelledError("Cancelled.")
     with pytest.raises(CancelledError):
         accept_engine("led", folder, tmp_path / "two")
     assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "verdict", "status"), [(True, "within the limits", 0), (False, "NOT within the limits", 1)]
+)
+def test_the_shell_prints_the_verdict_and_ends_with_it(
+    passed, verdict, status, tmp_path, monkeypatch, capsys
+):
+    found = Acceptance(passed, verdict, [["first", 4, 4 * passed, 4 - 4 * passed, ""]])
+    monkeypatch.setattr("TheranosticDoseLib.commission.engine.accept_engine", lambda *_: found)
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", "--progress", "none", "--engine", "led", "--cases", "x", "--out", str(tmp_path)])
+    assert ended.value.code == status
+    assert f"led against mc: {verdict}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
 
 
 def validate(options: argparse.Namespace) -> None:
-    """Measure again; with ``--cases`` an engine on a site's own cases."""
+    """Measure again; with ``--cases`` an engine on a site's own cases, exit status 1 where it is not passed."""
     if options.cases is not None or options.engine is not None:
         _accept_engine(options)
         return
@@ -203,9 +203,13 @@ def _accept_engine(options: argparse.Namespace) -> None:
 
     engine = options.engine or "cnn"
     with progress_of(options.progress) as progress:
-        rows = accept_engine(engine, options.cases, options.out, options.quick, progress)
-    show_table(f"{engine} against mc", ["case", "numbers", "within limit", "outside", "not computed"], rows)
+        found = accept_engine(engine, options.cases, options.out, options.quick, progress)
+    header = ["case", "numbers", "within limit", "outside", "not computed"]
+    show_table(f"{engine} against mc", header, found.rows)
+    say(f"{engine} against mc: {found.verdict}")
     say(f"Report: {options.out / 'engine_acceptance.html'} (and .pdf, .json)")
+    if not found.passed:
+        raise SystemExit(1)
 
 
 def benchmark(options: argparse.Namespace) -> None:

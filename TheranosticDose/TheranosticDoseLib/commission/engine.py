@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import platform
 from collections.abc import Sequence
@@ -23,13 +24,32 @@ DEBLURRING = "cnn_pvc"
 SCHEMA = "theranostic-dose/engine-acceptance/1"
 
 
+@dataclasses.dataclass(frozen=True)
+class Acceptance:
+    """What the comparison of an engine with the Monte Carlo found.
+
+    Attributes
+    ----------
+    passed : bool
+        Every case was computed and every number is within its limit.
+    verdict : str
+        The same in words; it says where it was a quick look.
+    rows : list
+        A row a case: name, numbers, within their limit, outside, and why it was not computed.
+    """
+
+    passed: bool
+    verdict: str
+    rows: list[list[Any]]
+
+
 def accept_engine(
     engine: str,
     folder: str | Path,
     out: str | Path,
     quick: bool = False,
     progress: Progress | None = None,
-) -> list[list[Any]]:
+) -> Acceptance:
     """Compare an engine with the Monte Carlo on the cases of a folder and write the report.
 
     Parameters
@@ -45,8 +65,7 @@ def accept_engine(
 
     Returns
     -------
-    list
-        A row a case: name, numbers, within their limit, outside, and why it was not computed.
+    Acceptance
 
     Raises
     ------
@@ -89,7 +108,8 @@ def accept_engine(
         (staging / "engine_acceptance.pdf").write_bytes(_pdf(document))
     report(progress, 1.0, "Done")
     rows = [_counts(name, found) for name, found in checks.items()]
-    return rows + [[name, 0, 0, 0, reason] for name, reason in failed.items()]
+    rows += [[name, 0, 0, 0, reason] for name, reason in failed.items()]
+    return Acceptance(document["passed"], document["verdict"], rows)
 
 
 def checks_of(measured: Measured, engine: str) -> list[Check]:
