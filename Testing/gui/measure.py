@@ -144,6 +144,9 @@ def live_updates(way, curve: str, segment: str) -> list[dict[str, Any]]:
         changed = before[1] != after[1] if name == "editing a segment" else before[0].fit != after[0].fit
         assert changed, f"{name} changed nothing"
         found.append(record)
+    # The next measurement on this case makes the same edits.
+    way.click(way.ui.undoEditsButton)
+    way.settle("undo")
     return found
 
 

@@ -132,6 +132,13 @@ def test_an_edit_of_128_cubed_never_holds_the_event_loop(
     assert max(record["cpu_s"] for record in records) < 1.0
 
 
+def test_the_edits_can_be_measured_again_on_the_same_case(way) -> None:
+    measure.show_balls(way, 24, ("led",))
+    for _ in range(2):
+        records = measure.live_updates(way, "VOI 1", "VOI 2")
+        assert len({record["edit"] for record in records}) == 4
+
+
 def test_an_edit_while_an_update_runs_is_not_lost(way):
     from gui.actions import choose, edit_cell
 
