@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from DoseSegmentationLib.classical import SegmentationError
+from DoseSegmentationLib.network_checks import require_description
 from DoseSegmentationLib.weights import fill, load_weights, sha256
 
 DESCRIPTION, WEIGHTS, CARD = "network.json", "weights.safetensors", "card.md"
@@ -228,22 +229,36 @@ def read_description(folder: str | Path) -> NetworkDescription:
     if not path.is_file():
         raise SegmentationError(f"{folder}: there is no {DESCRIPTION}; this is no network of this program.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return from_dict(content)
-    except (ValueError, TypeError, KeyError) as error:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         raise SegmentationError(f"{path}: the description is not understood ({error}).") from error
 
 
 def from_dict(content: Mapping[str, Any]) -> NetworkDescription:
-    """Return a description from JSON."""
+    """Return a description from JSON.
+
+    Raises
+    ------
+    ValueError
+        Where it is no table, an entry is missing or unknown, or ``network_checks`` finds it wrong.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError("it must be a table")
+    fields = {field.name: field for field in dataclasses.fields(NetworkDescription)}
+    unset = dataclasses.MISSING
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in content and field.default is unset and field.default_factory is unset
+    ]
+    wrong = [f"{name} is missing" for name in missing]
+    wrong += [f"{name} is no entry that is known" for name in content if name not in fields]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    found = NetworkDescription(**content)
+    require_description({name: getattr(found, name) for name in fields}, CHANNELS)
     tuples = ("channels", "spacing_mm", "patch", "features")
-    fields = {key: tuple(value) if key in tuples else value for key, value in content.items()}
-    found = NetworkDescription(**fields)
-    if sorted(map(int, found.labels)) != list(range(1, found.classes)):
-        raise ValueError("labels must be numbered from 1")
-    if len(found.patch) != 3 or any(side % found.factor for side in found.patch):
-        raise ValueError(f"patch must be three multiples of {found.factor}")
-    return found
+    return dataclasses.replace(found, **{name: tuple(getattr(found, name)) for name in tuples})
 
 
 def load(folder: str | Path) -> tuple[NetworkDescription, Any]:
