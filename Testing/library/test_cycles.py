@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from TheranosticDoseLib import workflow
 from TheranosticDoseLib.cli import main
 from TheranosticDoseLib.cycles import CycleSettings, account, activity_within, ct_doses, forecast, read_cycles
+from TheranosticDoseLib.cycles.voxels import track
 from TheranosticDoseLib.errors import InputError, SettingsError
 from TheranosticDoseLib.registration import RegistrationSettings
 from TheranosticDoseLib.workflow import RunSettings
@@ -88,6 +89,61 @@ def test_a_lesion_is_followed_where_it_lies(two: tuple[dict, Path]) -> None:
     assert [row["name"] for row in lesion["cycles"]] == ["Lesion_1", "Lesion_X"]
     assert "Lesion_X" not in [voi["name"] for voi in document["vois"]]
     assert any("Lesion_X" in f["message"] and f["severity"] == "warning" for f in document["findings"])
+
+
+class Drawn:
+    """A cycle whose lesions are slabs of a small image, given by their first and last x."""
+
+    def __init__(self, label: str, **slabs: tuple[int, int]) -> None:
+        self.label, self._slabs = label, slabs
+        self.vois = {name: {"name": name, "kind": "lesion"} for name in slabs}
+
+    def labels(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self._slabs, 1)}
+
+    def image(self, _name: str) -> sitk.Image:
+        values = np.zeros((4, 4, 60), np.uint8)
+        for number, (start, stop) in enumerate(self._slabs.values(), 1):
+            values[:, :, start:stop] = number
+        return sitk.GetImageFromArray(values)
+
+
+def followed(*cycles: Drawn) -> tuple[dict, list[str]]:
+    names, findings = track(cycles, [sitk.Transform(3, sitk.sitkIdentity)] * len(cycles))
+    return names, [f"{finding.severity}: {finding.message}" for finding in findings]
+
+
+def test_crowded_lesions_are_matched_so_that_all_fit() -> None:
+    # A overlaps more with One than with Two; but B can only be One.
+    names, said = followed(
+        Drawn("cycle 1", One=(10, 20), Two=(20, 30)), Drawn("cycle 2", A=(14, 24), B=(8, 14))
+    )
+    assert names == {"One": ["One", "B"], "Two": ["Two", "A"]}
+    assert len(said) == 2
+    assert all("taken as one lesion" in text for text in said)
+
+
+def test_new_split_and_merged_lesions_are_said() -> None:
+    names, said = followed(
+        Drawn("cycle 1", One=(10, 20)),
+        Drawn("cycle 2", One=(10, 14), Two=(15, 20), Three=(40, 50)),
+        Drawn("cycle 3", Large=(9, 20)),
+    )
+    assert names["One"][:2] == ["One", "One"]
+    assert names["Three"] == [None, "Three", None]
+    assert sum("a part of what was One" in text for text in said) == 1
+    assert "info: Three of cycle 2 lies in no lesion of an earlier cycle: it is new." in said
+    assert sum("grown together" in text for text in said) == 1
+    assert sum(row[2] == "Large" for row in names.values()) == 1
+
+
+def test_a_lesion_outside_of_the_first_cycle_still_counts() -> None:
+    far = Drawn("cycle 2", Far=(5, 10))
+    names, _ = track(
+        (Drawn("cycle 1", One=(20, 30)), far),
+        (sitk.Transform(3, sitk.sitkIdentity), sitk.TranslationTransform(3, (500.0, 0.0, 0.0))),
+    )
+    assert names == {"One": ["One", None], "Far": [None, "Far"]}
 
 
 def test_budget_and_activity_of_the_kidneys(two: tuple[dict, Path]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from TheranosticDoseLib.progress import Progress
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+    from DoseSegmentationLib.segmentation import Segmentation
 
     from TheranosticDoseLib.registration import RegisteredStudy, RegistrationSettings
 
@@ -112,49 +113,66 @@ def track(
 def _lesions(
     cycles: Sequence[Cycle], transforms: Sequence[sitk.Transform]
 ) -> tuple[dict[str, list[str | None]], list[Finding]]:
-    import SimpleITK as sitk
+    from DoseSegmentationLib.propagation import match_lesions
 
-    tracked: list[dict[str, Any]] = []
     grid = cycles[0].image("vois")
-    findings = []
-    for position, (cycle, transform) in enumerate(zip(cycles, transforms, strict=True)):
-        moved = sitk.Resample(cycle.image("vois"), grid, transform, sitk.sitkNearestNeighbor, 0)
-        labels = array_of(moved)
-        for name, number in cycle.labels().items():
-            if name not in cycle.vois or cycle.vois[name].get("kind") != "lesion":
-                continue
-            mask = np.asarray(labels == number)
-            match = _best(tracked, mask, position)
-            if match is None:
-                match = {"mask": mask, "names": [None] * len(cycles)}
-                tracked.append(match)
-                if position > 0:
-                    message = f"{name} of {cycle.label} lies in no lesion of an earlier cycle: it is new."
-                    findings.append(Finding("info", f"cycles.{name}", message, cycle.label))
-            else:
-                earlier = next(n for n in match["names"] if n)
-                if earlier != name:
-                    message = (
-                        f"{name} of {cycle.label} lies where {earlier} was; they are taken as one lesion."
-                    )
-                    findings.append(Finding("warning", f"cycles.{name}", message, remedy="Check the names."))
-            match["names"][position] = name
+    moved = [_moved_lesions(c, t, grid) for c, t in zip(cycles, transforms, strict=True)]
+    # Centres that are near one another are not enough: registered cycles leave a lesion on itself.
+    rows = match_lesions(moved, farthest_mm=0.0, least_overlap=SAME_LESION)
+    tracked, events = [row["names"] for row in rows], [row["events"] for row in rows]
+    for position, one in enumerate(moved):
+        seen = {names[position] for names in tracked}
+        for name in (record.name for record in one.records if record.name not in seen):
+            # Outside of the first cycle's images: it still counts, as a lesion of its own.
+            tracked.append([name if i == position else None for i in range(len(cycles))])
+            events.append(["new" if i == position else "" for i in range(len(cycles))])
+    firsts = [next(name for name in names if name) for names in tracked]
+    findings = [
+        finding
+        for position, cycle in enumerate(cycles[1:], 1)
+        for first, names, event in zip(firsts, tracked, events, strict=True)
+        for finding in _lesion_findings(cycle.label, names[position], first, event[position], firsts)
+    ]
     named: dict[str, list[str | None]] = {}
-    for lesion in tracked:
-        first = next(n for n in lesion["names"] if n)
-        key = first if first not in named else f"{first} ({len(named)})"
-        named[key] = lesion["names"]
+    for first, names in zip(firsts, tracked, strict=True):
+        named[first if first not in named else f"{first} ({len(named)})"] = names
     return named, findings
 
 
-def _best(tracked: list[dict[str, Any]], mask: np.ndarray, position: int) -> dict[str, Any] | None:
-    """Return the lesion with the largest overlap that has no name in this cycle yet."""
-    best, most = None, SAME_LESION
-    for lesion in tracked:
-        smaller = min(int(lesion["mask"].sum()), int(mask.sum()))
-        if lesion["names"][position] is not None or smaller == 0:
-            continue
-        overlap = int((lesion["mask"] & mask).sum()) / smaller
-        if overlap >= most:
-            best, most = lesion, overlap
-    return best
+def _moved_lesions(cycle: Cycle, transform: sitk.Transform, grid: sitk.Image) -> Segmentation:
+    """Return the lesions of a cycle on the grid of the first."""
+    import SimpleITK as sitk
+    from DoseSegmentationLib.segmentation import Segmentation, StructureRecord, origin_of
+
+    moved = sitk.Resample(cycle.image("vois"), grid, transform, sitk.sitkNearestNeighbor, 0)
+    origin = origin_of("cycle", "")
+    kinds = {name: voi.get("kind") for name, voi in cycle.vois.items()}
+    records = [
+        StructureRecord(name, "lesion", {}, number, 0.0, origin)
+        for name, number in cycle.labels().items()
+        if kinds.get(name) == "lesion"
+    ]
+    return Segmentation(moved, tuple(records))
+
+
+def _lesion_findings(
+    label: str, name: str | None, first: str, event: str, firsts: Sequence[str]
+) -> list[Finding]:
+    """Return what is to be said of a lesion in a later cycle; ``event`` as ``match_lesions`` gives it."""
+    words, _, number = event.rpartition(" ")
+    other = firsts[int(number) - 1] if words else ""
+    if name is None:
+        if words != "merged with":
+            return []
+        message = f"{first} has grown together with {other} in {label}: its dose there is in that of {other}."
+        return [Finding("warning", f"cycles.{first}", message, remedy="Check the outlines.")]
+    if words == "split from":
+        message = f"{name} of {label} is a part of what was {other}; it is taken as a lesion of its own."
+        return [Finding("warning", f"cycles.{name}", message, remedy="Check the outlines.")]
+    if event == "new":
+        message = f"{name} of {label} lies in no lesion of an earlier cycle: it is new."
+        return [Finding("info", f"cycles.{name}", message, label)]
+    if name != first:
+        message = f"{name} of {label} lies where {first} was; they are taken as one lesion."
+        return [Finding("warning", f"cycles.{name}", message, remedy="Check the names.")]
+    return []
