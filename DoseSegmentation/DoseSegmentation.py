@@ -356,6 +356,21 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
         """Make a segmentation for every other time point, moved by its registration or drawn again."""
         return self.propagation(segmentation, redraw).wait()
 
+    def cannotMatch(self, segmentation):
+        """Return why the lesions of the time points cannot be matched; empty where they can."""
+        from TheranosticDoseSlicer import propagation_nodes
+
+        reason = self.cannotPropagate(segmentation)
+        if reason or self.caseOf(segmentation).labels(propagation_nodes.PROPAGATED):
+            return reason
+        return _("Copy the segments to the other time points first.")
+
+    def matching(self, segmentation):
+        """Return the task that finds the same lesions at all time points and names them alike."""
+        from TheranosticDoseSlicer import propagation_nodes
+
+        return propagation_nodes.match(self.caseOf(segmentation), segmentation)
+
     def backends(self):
         """Return every backend with what it needs and whether it is installed."""
         from TheranosticDoseSlicer import segmentation_backends

@@ -213,7 +213,7 @@ def changes(before: Segmentation, after: Segmentation) -> list[dict[str, Any]]:
         old, new = (a == record.label) & bool(record.label), (b == label) & bool(label)
         both = bool(old.any() and new.any())
         total = int(old.sum() + new.sum())
-        volumes = (_label_ml(before, record.label), _label_ml(after, label))
+        volumes = (label_ml(before, record.label), label_ml(after, label))
         rows.append(
             {
                 "name": record.name,
@@ -229,7 +229,8 @@ def changes(before: Segmentation, after: Segmentation) -> list[dict[str, Any]]:
     return rows
 
 
-def _label_ml(one: Segmentation, label: int) -> float:
+def label_ml(one: Segmentation, label: int) -> float:
+    """Return the volume of a label, mL; 0 for the label 0 of what was not found."""
     import SimpleITK as sitk
 
     return _volume(sitk.GetArrayViewFromImage(one.label_map) == label, one) if label else 0.0
@@ -315,10 +316,11 @@ def _assigned(old, new, where: Segmentation, farthest_mm: float, least: float) -
     if not old or not new:
         return []
     score = np.zeros((len(old), len(new)))
+    old_at, new_at = ([_centre(mask, where) for mask in masks] for masks in (old, new))
     for i, a in enumerate(old):
         for j, b in enumerate(new):
             overlap = _overlap(a, b)
-            distance = float(np.linalg.norm(_centre(a, where) - _centre(b, where)))
+            distance = float(np.linalg.norm(old_at[i] - new_at[j]))
             if overlap >= least or distance <= farthest_mm:
                 # Equal overlaps are decided by size, then distance.
                 alike = min(a.sum(), b.sum()) / max(a.sum(), b.sum())

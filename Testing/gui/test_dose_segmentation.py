@@ -196,6 +196,33 @@ def test_copies_for_the_other_time_points_follow_the_registration(
     assert 0 < float(row[f"overlap with {'moved' if redraw else 'reference'} (Dice)"]) < 0.9
 
 
+def test_lesions_of_a_time_point_get_the_names_of_the_reference(panel, click, user, wait_until) -> None:
+    from TheranosticDoseSlicer import images, segments, tables
+
+    image, _ = hot_ball()
+    case, _, _ = registered_case(image, (4.0, -4.0, 4.0))
+    panel._parameterNode.segmentation = case.get("segmentation")
+    panel._parameterNode.spect = images.volume_from(image, "SPECT", "spect_bq_ml")
+    panel.ui.propagateSection.collapsed = False
+    panel.refresh()
+    assert not panel.ui.matchButton.enabled
+    assert "Copy the segments" in panel.ui.matchButton.toolTip
+    click(panel.ui.propagateButton)
+    wait_for_tool(panel, wait_until)
+    table = panel.ui.matchingTable.mrmlTableNode()
+    rows = [(row["lesion"], row["time point"], row["note"]) for row in tables.rows_of(table)]
+    assert rows == [("Lesion", "4h", ""), ("Lesion", "24h", "")]
+    copied = case.get("propagated/4h")
+    [segment_id] = segments.segment_ids(copied)
+    copied.GetSegmentation().GetSegment(segment_id).SetName("Lesion 7")
+    click(panel.ui.matchButton)
+    wait_for_tool(panel, wait_until)
+    assert user.texts("error") == []
+    assert copied.GetSegmentation().GetSegment(segment_id).GetName() == "Lesion"
+    last = tables.rows_of(panel.ui.matchingTable.mrmlTableNode())[-1]
+    assert float(last["overlap with the time before"]) > 0.9
+
+
 def centre_of(mask):
     """The middle of a mask, mm."""
     middle = np.argwhere(sitk.GetArrayFromImage(mask) > 0).mean(axis=0)[::-1]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from DoseSegmentationLib import propagation
+from DoseSegmentationLib import lesion_matching, propagation
 from DoseSegmentationLib.backend_classical import painted
 from DoseSegmentationLib.classical import SegmentationError
 
@@ -132,6 +132,41 @@ def test_split_and_merged_lesions():
     )
     assert rows[0]["names"] == ["Lesion 1", "Lesion 1"]
     assert rows[1]["events"] == ["", "merged with 1"]
+
+
+def test_all_time_points_get_the_names_of_the_reference():
+    a, b = ball((50, 90, 90), 16), ball((110, 90, 90), 12)
+    late = ball((90, 50, 40), 14)
+    # At the second time point the patient lies 12 mm further, and the lesions were counted the other way round.
+    moved = lesions(
+        Lesion_1=np.roll(b, 3, axis=2), Lesion_2=np.roll(a, 3, axis=2), Lesion_3=np.roll(late, 3, 2)
+    )
+    times = [lesions(Lesion_1=a, Lesion_2=b), moved]
+    shift = sitk.TranslationTransform(3, (12.0, 0.0, 0.0))
+    found = lesion_matching.matched(times, [None, shift], ["4h", "24h"], 0, grid())
+    assert found.names[1] == {"Lesion 1": "Lesion 2", "Lesion 2": "Lesion 1", "Lesion 3": "Lesion 3"}
+    named = lesion_matching.renamed(moved, found.names[1])
+    assert np.array_equal(mask_of(named, "Lesion 1"), np.roll(a, 3, axis=2))
+    rows = {(row["lesion"], row["label"]): row for row in found.table}
+    assert rows["Lesion 1", "24h"]["volume_ml"] == pytest.approx(a.sum() * 0.064)
+    assert rows["Lesion 1", "24h"]["overlap"] == pytest.approx(1.0)
+    assert rows["Lesion 1", "4h"]["overlap"] is None
+    assert rows["Lesion 3", "24h"]["note"] == "new"
+    assert ("Lesion 3", "4h") not in rows
+
+
+def test_a_new_lesion_never_takes_the_name_of_another_one():
+    a, b = ball((50, 90, 90), 16), ball((110, 90, 90), 12)
+    found = lesion_matching.matched(
+        [lesions(Lesion_1=a), lesions(Lesion_1=b)], [None, None], ["4h", "24h"], 0, grid()
+    )
+    assert found.names[1] == {"Lesion 1": "Lesion 1 (2)"}
+    assert [(r["lesion"], r["label"], r["note"]) for r in found.table] == [
+        ("Lesion 1", "4h", ""), ("Lesion 1", "24h", "gone"), ("Lesion 1 (2)", "24h", "new")
+    ]  # fmt: skip
+    away = sitk.TranslationTransform(3, (900.0, 0.0, 0.0))
+    far = lesion_matching.matched([lesions(Lesion_1=a)] * 2, [None, away], ["4h", "24h"], 0, grid())
+    assert far.table[-1]["note"] == lesion_matching.NOT_COMPARED
 
 
 def test_two_close_lesions_are_not_swapped():

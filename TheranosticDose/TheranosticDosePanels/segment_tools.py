@@ -19,6 +19,7 @@ class ToolPanel:
         self.ui.runButton.connect("clicked(bool)", self.onRun)
         self.ui.seedButton.connect("clicked(bool)", self.onPlaceSeed)
         self.ui.propagateButton.connect("clicked(bool)", self.onPropagate)
+        self.ui.matchButton.connect("clicked(bool)", self.onMatch)
 
     def stop(self) -> None:
         """Let go of the scene."""
@@ -43,10 +44,16 @@ class ToolPanel:
         self.ui.propagateNeeds.text = reason
         self.bar.show("propagateSection", "propagateNeeds", bool(reason))
         self.bar.setButton("propagateButton", reason)
+        self.bar.setButton("matchButton", self.widget.logic.cannotMatch(parameters.segmentation))
         case = self.widget.logic.caseOf(parameters.segmentation)
-        table = case.get(propagation_nodes.CHANGES) if case is not None else None
-        if self.ui.changesTable.mrmlTableNode() is not table:
-            self.ui.changesTable.setMRMLTableNode(table)
+        for view, role in (
+            ("changesTable", propagation_nodes.CHANGES),
+            ("matchingTable", propagation_nodes.MATCHING),
+        ):
+            table = case.get(role) if case is not None else None
+            if getattr(self.ui, view).mrmlTableNode() is not table:
+                getattr(self.ui, view).setMRMLTableNode(table)
+            self.bar.show("propagateSection", view, table is not None or view == "changesTable")
 
     def onRun(self, _checked=None) -> None:
         """Run the tool."""
@@ -88,3 +95,8 @@ class ToolPanel:
         with self.bar.errorsShown():
             node = self.parameters
             self.bar.start(self.widget.logic.propagation(node.segmentation, bool(node.redraw)))
+
+    def onMatch(self, _checked=None) -> None:
+        """Find the same lesions in the segmentations of all time points, and name them alike."""
+        with self.bar.errorsShown():
+            self.bar.start(self.widget.logic.matching(self.parameters.segmentation))

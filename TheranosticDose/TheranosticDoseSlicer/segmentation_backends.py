@@ -119,7 +119,9 @@ def check(ct, spect, segmentation) -> Task:
     return Task("Checking the segments", request, prepare, load)
 
 
-def write_segments(segmentation, folder: Path, entries: list[dict[str, Any]]) -> Iterator[str]:
+def write_segments(
+    segmentation, folder: Path, entries: list[dict[str, Any]], prefix: str = "segment"
+) -> Iterator[str]:
     """Write the masks of a segmentation, one each step, and describe them in ``entries``."""
     for number, segment_id in enumerate(segments.segment_ids(segmentation)):
         segment = segments.read_segment(segmentation, segment_id)
@@ -131,7 +133,7 @@ def write_segments(segmentation, folder: Path, entries: list[dict[str, Any]]) ->
                 "name": segment.name,
                 "kind": segment.kind,
                 "code": segment.code,
-                "file": exchange.write_image(segment.mask, folder, f"segment{number}"),
+                "file": exchange.write_image(segment.mask, folder, f"{prefix}{number}"),
                 "record": origins.record_of(segmentation, segment_id),
             }
         )

@@ -89,12 +89,14 @@ def check(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
 def propagate(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     """Carry segments to the other time points; draw them again on their SPECT where that is asked for."""
     from DoseSegmentationLib import propagation
+    from DoseSegmentationLib.lesion_matching import renamed
     from TheranosticDoseLib.progress import part_of
 
     from TheranosticDoseSlicer import exchange_results
 
-    source = joined(request["segments"], folder, _fine(exchange.read_image(folder / "grid.nrrd")))
-    times, rows = [], []
+    grid = exchange.read_image(folder / "grid.nrrd")
+    source = joined(request["segments"], folder, _fine(grid))
+    drawn, transforms, rows = {}, {}, []
     for number, entry in enumerate(request["times"]):
         share = part_of(progress, number / len(request["times"]), (number + 1) / len(request["times"]))
         share(0.0, entry["label"])
@@ -105,11 +107,47 @@ def propagate(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]
         before, after = source, moved
         if request["redraw"]:
             before, after = moved, propagation.resegment(moved, spect, part_of(share, 0.5, 1.0))
-        times.append({"label": entry["label"], "segments": _written(after, folder, f"time{number}_")})
+        drawn[entry["label"]], transforms[entry["label"]] = after, transform
         notes = {record.name: " ".join(record.checks) for record in after.records}
         for row in propagation.changes(before, after):
             rows.append({"label": entry["label"], **row, "note": notes.get(row["name"], "")})
-    return {"times": times, "changes": rows}
+    found, names = _matched(request, source, drawn, transforms, grid)
+    times = [
+        {"label": label, "segments": _written(renamed(one, names[label]), folder, f"time{number}_")}
+        for number, (label, one) in enumerate(drawn.items())
+    ]
+    return {"times": times, "changes": rows, "matching": found.table}
+
+
+def match(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
+    """Find which lesion of the other time points is which of the reference."""
+    from TheranosticDoseSlicer import exchange_results
+
+    grid = exchange.read_image(folder / "grid.nrrd")
+    source = joined(request["segments"], folder, _fine(grid))
+    drawn, transforms = {}, {}
+    for number, entry in enumerate(request["times"]):
+        progress(number / len(request["times"]), entry["label"])
+        spect = exchange.read_image(folder / entry["file"])
+        drawn[entry["label"]] = joined(entry["segments"], folder, _fine(spect))
+        transforms[entry["label"]] = exchange_results.read_transform(entry["transform"], folder)
+    found, names = _matched(request, source, drawn, transforms, grid)
+    return {"names": names, "matching": found.table}
+
+
+def _matched(request: dict[str, Any], source, drawn, transforms, grid) -> tuple[Any, dict[str, dict]]:
+    """Return which lesion is which, and the new names of each time point's lesions by its label."""
+    from DoseSegmentationLib.lesion_matching import matched
+
+    labels = [label for label in request["order"] if label in drawn or label == request["reference"]]
+    found = matched(
+        [drawn.get(label, source) for label in labels],
+        [transforms.get(label) for label in labels],
+        labels,
+        labels.index(request["reference"]),
+        grid,
+    )
+    return found, dict(zip(labels, found.names, strict=True))
 
 
 def _fine(grid):
@@ -167,4 +205,11 @@ def _written(found, folder: Path, prefix: str = "mask") -> list[dict[str, Any]]:
     return entries
 
 
-STEPS = {"segment": segment, "model": model, "backend": backend, "check": check, "propagate": propagate}
+STEPS = {
+    "segment": segment,
+    "model": model,
+    "backend": backend,
+    "check": check,
+    "propagate": propagate,
+    "match": match,
+}
