@@ -25,6 +25,7 @@ from TheranosticDoseSlicer.choices import (
     NUCLIDES,
     FitMethod,
     FitModel,
+    Handover,
     Recovery,
     RegistrationImage,
     RegistrationMethod,
@@ -83,6 +84,8 @@ class TheranosticDoseParameterNode:
     tiaMap: TiaMap = TiaMap.voi
     engines: str = "vsv_density"
     mcHistories: Annotated[int, WithinRange(1000, 2000000000)] = 10000000
+    cnnHandover: Handover = Handover.none
+    cnnDoubtPercent: Annotated[float, WithinRange(0.1, 100)] = 5.0
     doseOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     isodoseLevels: str = "10, 20, 40"
     exportFolder: pathlib.Path

@@ -101,11 +101,37 @@ def test_parameters_mirror_the_settings_of_the_library(slicer_app, module_widget
                 type(holder).from_dict({field: choice.value, **extra})
 
 
+def test_settings_of_the_network_dose_go_into_the_run(way) -> None:
+    from gui.actions import choose
+    from TheranosticDoseLib.dose import cnn
+    from TheranosticDoseSlicer.parameters import engine_settings, run_settings
+
+    node = way.widget._parameterNode
+    given = engine_settings(node)
+    assert cnn.EngineSettings.from_dict(given["cnn"]) == cnn.EngineSettings()
+    way.open("dose")
+    boxes = (way.ui.cnnHandoverBox, way.ui.cnnDoubtBox)
+    assert not any(box.enabled for box in boxes)
+    node.engines = "vsv_density, cnn"
+    way.widget.controller.refresh()
+    assert all(box.enabled for box in boxes)
+    way.ui.networkDoseSection.collapsed = False
+    choose(way.ui.cnnHandoverBox, "Monte Carlo for the doubtful voxels")
+    way.ui.cnnDoubtBox.value = 2.5
+    assert run_settings(node).engine_settings == {
+        "mc": {"histories": 10_000_000},
+        "cnn": {"handover": "region", "doubt": 0.025},
+    }
+
+
 def test_the_choices_of_the_panel_are_all_of_the_library() -> None:
+    from TheranosticDoseLib.dose import cnn
     from TheranosticDoseLib.time_activity import settings
     from TheranosticDoseSlicer import choices
 
     assert {method.value for method in choices.FitMethod} == set(settings.METHODS)
+    for handover in choices.Handover:
+        cnn.EngineSettings(handover=handover.value)
     models = {"auto", "average", *settings.MODELS, *settings.TRAPEZOIDS}
     assert {model.value for model in choices.FitModel} == models
 

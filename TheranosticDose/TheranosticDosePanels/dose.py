@@ -10,6 +10,9 @@ from TheranosticDoseSlicer.parameters import best_first, chosen_engines
 
 from TheranosticDosePanels.step import StepPanel
 
+ENGINE_OF_WIDGET = {"mcHistoriesBox": "mc", "cnnHandoverBox": "cnn", "cnnDoubtBox": "cnn"}
+"""Settings are open for an engine that is chosen."""
+
 
 class DosePanel(StepPanel):
     """Engines side by side, with time estimate, progress and cancel."""
@@ -54,7 +57,9 @@ class DosePanel(StepPanel):
         if not self.ui.doseSection.collapsed:
             self._showEngines()
         self.setButton("computeButton", self.missing())
-        self.ui.mcHistoriesBox.enabled = "mc" in chosen_engines(self.controller.parameters)
+        chosen = chosen_engines(self.controller.parameters)
+        for name, engine in ENGINE_OF_WIDGET.items():
+            getattr(self.ui, name).enabled = engine in chosen
         self.setTable("enginesTable", roles.ENGINES)
 
     def _showEngines(self):

@@ -74,6 +74,14 @@ class TiaMap(Labeled):
     voxel = "voxel"
 
 
+class Handover(Labeled):
+    """``handover`` of the settings of the engine ``cnn``."""
+
+    none = "none"
+    region = "region"
+    all = "all"
+
+
 NUCLIDES = ("Lu-177", "Y-90", "I-131", "Tb-161", "Ho-166", "Cu-67", "Ac-225", "Ga-68", "F-18")
 _LABELS = {
     "RegistrationMethod": {
@@ -106,4 +114,9 @@ _LABELS = {
         "learned": "learned from simulated patients",
     },
     "TiaMap": {"voi": "voxels scaled to the VOI curves", "voxel": "voxels as fitted"},
+    "Handover": {
+        "none": "only a warning",
+        "region": "Monte Carlo for the doubtful voxels",
+        "all": "Monte Carlo for all voxels",
+    },
 }

@@ -45,8 +45,16 @@ def run_settings(parameters) -> RunSettings:
         if parameter in ZERO_IS_UNKNOWN and value == 0:
             value = None
         (values if group is None else values[group])[field] = value
-    values["engine_settings"]["mc"] = {"histories": int(parameters.mcHistories)}
+    values["engine_settings"] = engine_settings(parameters)
     return RunSettings.from_dict(values)
+
+
+def engine_settings(parameters) -> dict[str, dict[str, Any]]:
+    """Return the settings of the engines that the panel offers, by engine."""
+    return {
+        "mc": {"histories": int(parameters.mcHistories)},
+        "cnn": {"handover": parameters.cnnHandover.value, "doubt": parameters.cnnDoubtPercent / 100.0},
+    }
 
 
 def chosen_engines(parameters) -> list[str]:
