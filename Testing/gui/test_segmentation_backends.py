@@ -193,6 +193,22 @@ def test_backends_from_the_console(loaded) -> None:
     assert int(sitk.GetArrayFromImage(segment.mask).sum()) == 8 * 10 * 6
 
 
+@needs_monai
+def test_the_lesion_network_takes_a_spect_alone_and_says_so(loaded, click, wait_until, user) -> None:
+    panel = loaded
+    choose_backend(panel, "lesions_spect_ct")
+    assert "SPECT alone" not in panel.ui.backendLabel.text
+    panel._parameterNode.ct = None
+    panel.refresh()
+    assert "SPECT alone" in panel.ui.backendLabel.text
+    run(panel, click, wait_until)
+    assert user.texts("error") == []
+    assert "on the SPECT alone" in panel.ui.notesLabel.text
+    panel._parameterNode.spect = None
+    panel.refresh()
+    assert panel.ui.backendNeeds.text == "Choose a SPECT."
+
+
 def test_a_structure_that_is_not_offered_is_one_sentence(loaded, click, type_text, wait_until, user) -> None:
     type_text(loaded.ui.structuresEdit, "Left toe")
     run(loaded, click, wait_until)

@@ -108,6 +108,8 @@ class BackendPanel:
         lines = [entry["description"]]
         if self.backend != "totalsegmentator" and not self.listed["totalsegmentator"]["available"]:
             lines.append(_("For organs, TotalSegmentator is recommended where it can be installed."))
+        hint = segmentation_backends.hint(self.backend, self.parameters.ct, self.parameters.spect)
+        lines += [hint] if hint else []
         facts = [
             text.format(self.model[key])
             for key, text in (

@@ -11,7 +11,7 @@ from TheranosticDoseLib.errors import InputError
 from TheranosticDoseSlicer import exchange, images, origins, segments
 from TheranosticDoseSlicer.jobs import Task
 
-NEEDS = {"totalsegmentator": ("ct",), "organs_ct": ("ct",), "lesions_spect_ct": ("ct", "spect")}
+NEEDS = {"totalsegmentator": ("ct",), "organs_ct": ("ct",), "lesions_spect_ct": ("spect",)}
 """Images without which a backend cannot work; the others take what there is."""
 NOTES_ATTRIBUTE = "TheranosticDose.SegmentationNotes"
 
@@ -47,6 +47,13 @@ def missing(backend: str, entry: dict[str, Any], ct, spect, path: str) -> str:
         if (ct if kind == "ct" else spect) is None:
             return f"Choose a {'CT' if kind == 'ct' else 'SPECT'}."
     return "" if ct is not None or spect is not None else "Choose a CT or a SPECT."
+
+
+def hint(backend: str, ct, spect) -> str:
+    """Return what is to be known before a backend runs on these images; empty where nothing."""
+    if backend == "lesions_spect_ct" and ct is None and spect is not None:
+        return "Without a CT the network works on the SPECT alone, for which it was trained less."
+    return ""
 
 
 def ask_model(backend: str, path: str) -> Task:
