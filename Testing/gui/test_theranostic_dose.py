@@ -115,7 +115,6 @@ def test_settings_of_the_network_dose_go_into_the_run(way) -> None:
     node.engines = "vsv_density, cnn"
     way.widget.controller.refresh()
     assert all(box.enabled for box in boxes)
-    way.ui.networkDoseSection.collapsed = False
     choose(way.ui.cnnHandoverBox, "Monte Carlo for the doubtful voxels")
     way.ui.cnnDoubtBox.value = 2.5
     assert run_settings(node).engine_settings == {
