@@ -112,6 +112,8 @@ class DoseSegmentationParameterNode:
     segmentation: slicer.vtkMRMLSegmentationNode
     backend: SegmentationBackend = SegmentationBackend.classical
     modelPath: pathlib.Path
+    pet: slicer.vtkMRMLScalarVolumeNode
+    petCt: slicer.vtkMRMLScalarVolumeNode
     structures: str = ""
     device: Device = Device.auto
     fast: bool = False
@@ -378,7 +380,10 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
         return segmentation_backends.listed()
 
     def segmentWith(self, backend, segmentation, ct=None, spect=None, structures=None, **settings):
-        """Run a backend and wait for it; ``keep_edited=False`` replaces edited segments."""
+        """Run a backend and wait for it; ``keep_edited=False`` replaces edited segments.
+
+        ``pet`` and ``pet_ct`` (volumes) are a prior for the lesions of a network.
+        """
         from TheranosticDoseSlicer import segmentation_backends
 
         return segmentation_backends.run(backend, ct, spect, segmentation, structures, **settings).wait()

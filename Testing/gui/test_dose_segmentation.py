@@ -114,6 +114,21 @@ def test_every_parameter_is_bound_and_every_binding_is_a_parameter(panel) -> Non
     assert bound == set(type(panel._parameterNode).__annotations__)
 
 
+def test_every_node_selector_and_table_follows_the_scene() -> None:
+    tree = ET.parse(UI)
+    widgets = {
+        widget.get("name")
+        for widget in tree.iter("widget")
+        if widget.get("class") in ("qMRMLNodeComboBox", "qMRMLTableView")
+    }
+    connected = {
+        connection.findtext("receiver")
+        for connection in tree.iter("connection")
+        if connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+    }
+    assert {"petSelector", "petCtSelector", "matchingTable"} <= widgets <= connected
+
+
 def test_width_and_palettes(panel, screenshot) -> None:
     assert panel.parent.minimumSizeHint.width() <= 480
     from .test_theranostic_dose_pictures import with_caption

@@ -209,6 +209,33 @@ def test_the_lesion_network_takes_a_spect_alone_and_says_so(loaded, click, wait_
     assert panel.ui.backendNeeds.text == "Choose a SPECT."
 
 
+@needs_monai
+def test_a_pet_is_a_prior_for_the_lesions(loaded, click, wait_until, user) -> None:
+    from TheranosticDoseSlicer import images
+
+    panel, node = loaded, loaded._parameterNode
+    assert not panel.ui.petSelector.visible
+    choose_backend(panel, "lesions_spect_ct")
+    assert panel.ui.petSelector.visible
+    assert panel.ui.petCtSelectorLabel.visible
+    ct, spect = patient()
+    node.petCt = images.volume_from(ct, "PET CT", "ct_hu")
+    panel.refresh()
+    assert "without the PET itself" in panel.ui.backendNeeds.text
+    assert not panel.ui.runBackendButton.enabled
+    # A PET that holds nothing is refused where it is read: it has come all the way to the library.
+    node.petCt = None
+    node.pet = images.volume_from(spect * 0.0, "PET", "spect_bq_ml")
+    wait_until(lambda: panel.ui.petSelector.currentNode() is node.pet, 10, "the PET is shown")
+    run(panel, click, wait_until)
+    [text] = user.texts("error")
+    assert "no activity" in text
+    # Another backend leaves the PET out.
+    choose_backend(panel, "classical")
+    run(panel, click, wait_until)
+    assert len(user.texts("error")) == 1
+
+
 def test_a_structure_that_is_not_offered_is_one_sentence(loaded, click, type_text, wait_until, user) -> None:
     type_text(loaded.ui.structuresEdit, "Left toe")
     run(loaded, click, wait_until)

@@ -8,6 +8,8 @@ import SimpleITK as sitk
 from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.lesion_prior import pet_probability
 from TheranosticDoseLib.cli import main
+from TheranosticDoseLib.errors import InputError
+from TheranosticDoseLib.lesion_prior import prior_of_pet
 from TheranosticDoseLib.registration import RegistrationSettings, transform_between
 
 
@@ -59,6 +61,21 @@ def test_registration_of_the_two_cts_brings_the_pet_over():
     transform, _ = transform_between(ct, other, RegistrationSettings(method="rigid"))
     moved = transform.TransformPoint((80.0, 150.0, 100.0))
     assert np.allclose(np.array(moved) - (80.0, 150.0, 100.0), shift, atol=2.0)
+
+
+def test_pet_and_scan_make_one_prior_for_shell_and_panel():
+    ct, spect = body_image(0.0, -1000.0), body_image(1.0, 0.0, hot=20.0)
+    prior, said = prior_of_pet(spect, None, ct, spect)
+    assert said == []
+    assert prior.GetSize() == ct.GetSize()
+    assert at(prior, (80.0, 150.0, 100.0)) > 0.95
+    for given, words in (
+        ((spect, ct, None, spect), "registers it to the CT"),
+        ((None, ct, ct, None), "without the PET itself"),
+        ((spect, None, None, None), "give one of them"),
+    ):
+        with pytest.raises(InputError, match=words):
+            prior_of_pet(*given)
 
 
 def test_the_shell_segments_a_spect_alone_and_tells_its_notes(tmp_path, capsys):

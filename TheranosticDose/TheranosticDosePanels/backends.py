@@ -69,6 +69,10 @@ class BackendPanel:
         text = str(self.parameters.modelPath).strip()
         return "" if text in ("", ".") or not segmentation_backends.reads_a_path(self.backend) else text
 
+    @property
+    def _takes_a_prior(self) -> bool:
+        return self.backend in segmentation_backends.TAKE_A_PRIOR
+
     def refresh(self, parameters) -> None:
         """Bring the widgets up to date with the parameter node."""
         self.parameters = parameters
@@ -82,6 +86,8 @@ class BackendPanel:
             ("modelEdit", segmentation_backends.reads_a_path(self.backend)),
             ("deviceBox", "device" in entry["settings"]),
             ("fastBox", "fast" in entry["settings"]),
+            ("petSelector", self._takes_a_prior),
+            ("petCtSelector", self._takes_a_prior),
         ):
             self._show(name, shown)
             if hasattr(self.ui, f"{name}Label"):
@@ -90,6 +96,8 @@ class BackendPanel:
         reason = segmentation_backends.missing(
             self.backend, entry, parameters.ct, parameters.spect, self.path
         ) or self.model.get("problem", "")
+        if not reason and self._takes_a_prior:
+            reason = segmentation_backends.prior_refused(parameters.pet, parameters.petCt, parameters.ct)
         self.ui.backendNeeds.text = reason
         self._show("backendNeeds", bool(reason))
         self.bar.setButton("runBackendButton", reason)
@@ -229,6 +237,8 @@ class BackendPanel:
                 settings["device"] = node.device.value
             if "fast" in known:
                 settings["fast"] = bool(node.fast)
+            if self._takes_a_prior:
+                settings |= {"pet": node.pet, "pet_ct": node.petCt}
             task = segmentation_backends.run(
                 self.backend,
                 node.ct,

@@ -13,6 +13,8 @@ from TheranosticDoseSlicer.jobs import Task
 
 NEEDS = {"totalsegmentator": ("ct",), "organs_ct": ("ct",), "lesions_spect_ct": ("spect",)}
 """Images without which a backend cannot work; the others take what there is."""
+TAKE_A_PRIOR = ("lesions_spect_ct", "network")
+"""Backends whose lesions a diagnostic PET may raise or lower; another network of the user may be one of lesions."""
 NOTES_ATTRIBUTE = "TheranosticDose.SegmentationNotes"
 
 
@@ -56,6 +58,13 @@ def hint(backend: str, ct, spect) -> str:
     return ""
 
 
+def prior_refused(pet, pet_ct, ct) -> str:
+    """Return why a PET and its CT make no prior, as a sentence; empty where they do, or where there are none."""
+    from TheranosticDoseLib.lesion_prior import refused
+
+    return refused(pet, pet_ct, ct)
+
+
 def ask_model(backend: str, path: str) -> Task:
     """Return the task that reads structures, licence, checksum and card of a model."""
     return Task("Reading the model", {"step": "model", "backend": backend, "path": path})
@@ -69,13 +78,21 @@ def run(
     structures: list[str] | None = None,
     *,
     keep_edited: bool = True,
+    pet=None,
+    pet_ct=None,
     **settings: Any,
 ) -> Task:
-    """Return the task that segments with a backend and puts the result into a segmentation node."""
+    """Return the task that segments with a backend and puts the result into a segmentation node.
+
+    A diagnostic ``pet`` (with ``pet_ct``, by which it is registered) is a prior for the lesions of a network.
+    """
+    reason = prior_refused(pet, pet_ct, ct)
+    if reason:
+        raise InputError(reason)
     request = {"step": "backend", "backend": backend, "structures": structures or None, "settings": settings}
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield from _write_images(folder, ct, spect)
+        yield from _write_images(folder, ct=ct, spect=spect, pet=pet, pet_ct=pet_ct)
 
     def load(folder: Path, result: dict[str, Any]) -> Iterator[str]:
         _still_there(segmentation)
@@ -112,7 +129,7 @@ def check(ct, spect, segmentation) -> Task:
     request = {"step": "check", "segments": entries}
 
     def prepare(folder: Path) -> Iterator[str]:
-        yield from _write_images(folder, ct, spect)
+        yield from _write_images(folder, ct=ct, spect=spect)
         yield from write_segments(segmentation, folder, entries)
 
     def load(_folder: Path, result: dict[str, Any]) -> Iterator[str]:
@@ -147,8 +164,8 @@ def write_segments(
         yield segment.name
 
 
-def _write_images(folder: Path, ct, spect) -> Iterator[str]:
-    for name, node in (("ct", ct), ("spect", spect)):
+def _write_images(folder: Path, **nodes: Any) -> Iterator[str]:
+    for name, node in nodes.items():
         if node is not None:
             yield from images.writing(node, folder, name)
 

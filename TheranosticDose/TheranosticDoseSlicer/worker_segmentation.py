@@ -72,8 +72,15 @@ def backend(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     settings = dict(request.get("settings", {}))
     if settings.get("path"):
         settings["path"] = str(folder_of(settings["path"]))
+    notes: list[str] = []
+    pet, pet_ct = _images(folder, "pet", "pet_ct")
+    if pet is not None:
+        from TheranosticDoseLib.lesion_prior import prior_of_pet
+
+        progress(0.0, "Preparing the PET")
+        settings["prior"], notes = prior_of_pet(pet, pet_ct, ct, spect)
     found = segmented(request["backend"], ct, spect, request["structures"], progress, **settings)
-    return {"segments": _written(found, folder), "notes": list(found.notes)}
+    return {"segments": _written(found, folder), "notes": [*notes, *found.notes]}
 
 
 def check(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
@@ -180,8 +187,9 @@ def joined(entries: list[dict[str, Any]], folder: Path, grid):
     return Segmentation(image, tuple(records))
 
 
-def _images(folder: Path) -> tuple[Any, Any]:
-    paths = (folder / "ct.nrrd", folder / "spect.nrrd")
+def _images(folder: Path, *names: str) -> tuple[Any, Any]:
+    """Return two images of the request, by default CT and SPECT; ``None`` for one that was not chosen."""
+    paths = [folder / f"{name}.nrrd" for name in names or ("ct", "spect")]
     return tuple(exchange.read_image(path) if path.is_file() else None for path in paths)
 
 

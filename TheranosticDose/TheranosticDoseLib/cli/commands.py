@@ -164,20 +164,18 @@ def segment(options: argparse.Namespace) -> None:
 def _lesion_prior(options: argparse.Namespace) -> sitk.Image:
     """Return the prior of a diagnostic PET on the grid of the CT (else SPECT), registered where its CT is given."""
     from DoseSegmentationLib.inputs import read_image
-    from DoseSegmentationLib.lesion_prior import pet_probability
 
-    from TheranosticDoseLib.registration import transform_between
+    from TheranosticDoseLib.lesion_prior import prior_of_pet
 
     if options.pet is None:
         raise InputError("--pet-ct is the CT of a diagnostic PET; give the PET itself with --pet.")
     if options.ct is None and (options.pet_ct is not None or options.spect is None):
         raise InputError("--pet-ct registers the PET to the CT that is segmented; give that with --ct.")
-    grid, transform = read_image(options.ct or options.spect), None
-    if options.pet_ct is not None:
-        transform, findings = transform_between(grid, read_image(options.pet_ct))
-        for finding in findings:
-            say(finding.message)
-    return pet_probability(read_image(options.pet), grid, transform)
+    paths = (options.pet, options.pet_ct, options.ct, None if options.ct else options.spect)
+    prior, messages = prior_of_pet(*(read_image(path) if path is not None else None for path in paths))
+    for message in messages:
+        say(message)
+    return prior
 
 
 def validate(options: argparse.Namespace) -> None:
