@@ -92,4 +92,5 @@ def test_curve_goes_down():
         continued = (
             "initial_weights_sha256" in networks.read_description(resource_path("Models", name)).training
         )
-        assert losses[-1] < (0.85 if continued else 0.6) * losses[0]
+        fifth = len(losses) // 5
+        assert np.mean(losses[-fifth:]) < (0.9 if continued else 0.7) * np.mean(losses[:fifth])
