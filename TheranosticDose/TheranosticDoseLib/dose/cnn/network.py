@@ -103,9 +103,18 @@ def build(description: DoseNetwork) -> Any:
             torch.nn.init.zeros_(self.last.bias)
 
         def forward(self, channels: Any) -> Any:
-            return self.last(self.mix(torch.cat((self.surroundings(channels), self.detail(channels)), 1)))
+            both = torch.cat((self.surroundings(channels), self.detail(channels)), 1)
+            return _pointwise(self.last, self.mix[1](_pointwise(self.mix[0], both)))
 
     return Network()
+
+
+def _pointwise(layer: Any, values: Any) -> Any:
+    """Return a convolution of 1 x 1 x 1 as what it is, a product of matrices: several times as fast on a CPU."""
+    import torch
+
+    product = torch.nn.functional.linear(values.movedim(1, -1), layer.weight.flatten(1), layer.bias)
+    return product.movedim(-1, 1)
 
 
 def correction_of(raw: Any, bound: float) -> tuple[Any, Any]:
