@@ -176,9 +176,12 @@ def registered_steps(case: Case) -> Generator[str, None, RegisteredStudy]:
     study = exchange.study_of(study_record, found)
     study = dataclasses.replace(study, vois=study_nodes.drawn_vois(case, set(labels)))
     ct_node = case.get(roles.REFERENCE_CT)
-    chains = tuple(_transform(case, label, record["reference"]) for label in labels)
+    chains = []
+    for label in labels:  # a deformable one has a grid of some 10 MB: one a step
+        chains.append(_transform(case, label, record["reference"]))
+        yield label
     ct = images.image_of(ct_node) if ct_node is not None else None
-    return exchange_results.registered_of(study, record, tuple(spect), ct, chains)
+    return exchange_results.registered_of(study, record, tuple(spect), ct, tuple(chains))
 
 
 def _transform(case: Case, label: str, reference: str):
