@@ -1,4 +1,4 @@
-"""Arrays of images, without copying and without danger."""
+"""Arrays of images, without copying and without danger, and whether images share a grid."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
         box.append(slice(max(0, int(hit[0]) - margin), min(size, int(hit[-1]) + 1 + margin)))
     return tuple(box)
+
+
+def same_grid(first: sitk.Image, second: sitk.Image, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two images have the same size and their voxel centres agree within ``tolerance_mm``."""
+    if first.GetSize() != second.GetSize():
+        return False
+    corners = [(0, 0, 0), tuple(n - 1 for n in first.GetSize())]
+    corners += [tuple((first.GetSize()[i] - 1) if i == axis else 0 for i in range(3)) for axis in range(3)]
+    for corner in corners:
+        a = np.array(first.TransformIndexToPhysicalPoint(corner))
+        b = np.array(second.TransformIndexToPhysicalPoint(corner))
+        if np.max(np.abs(a - b)) > tolerance_mm:
+            return False
+    return True

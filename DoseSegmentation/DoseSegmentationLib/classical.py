@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from DoseSegmentationLib.arrays import array_of
+from DoseSegmentationLib.arrays import array_of, same_grid
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -257,18 +257,6 @@ def index_of(image: sitk.Image, point_mm: Sequence[float]) -> tuple[int, ...]:
             f"The seed {_text(point)} lies outside the image; check that it is LPS in mm."
         )
     return index
-
-
-def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
-    """Return whether the voxels of two images lie on one another."""
-    return a.GetSize() == b.GetSize() and all(
-        np.allclose(one, other, atol=tolerance)
-        for one, other, tolerance in (
-            (a.GetOrigin(), b.GetOrigin(), 1e-3),
-            (a.GetSpacing(), b.GetSpacing(), 1e-4),
-            (a.GetDirection(), b.GetDirection(), 1e-4),
-        )
-    )
 
 
 def _text(point: Sequence[float]) -> str:

@@ -7,7 +7,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from DoseSegmentationLib.classical import SegmentationError, same_grid
+from DoseSegmentationLib.arrays import same_grid
+from DoseSegmentationLib.classical import SegmentationError
 from DoseSegmentationLib.structures import structure
 
 if TYPE_CHECKING:

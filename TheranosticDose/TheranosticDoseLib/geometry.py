@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from DoseSegmentationLib.arrays import array_of
+from DoseSegmentationLib.arrays import array_of, same_grid
 
 from TheranosticDoseLib.errors import ActivityConservationError, GeometryError
 
@@ -37,20 +37,6 @@ def total_activity_mbq(concentration_bq_ml: sitk.Image) -> float:
     """Return the activity in the field of view, MBq, of an image in Bq/mL."""
     total = float(np.sum(array_of(concentration_bq_ml), dtype=np.float64))
     return total * voxel_volume_ml(concentration_bq_ml) * 1e-6
-
-
-def same_grid(first: sitk.Image, second: sitk.Image, tolerance_mm: float = 1e-3) -> bool:
-    """Whether two images have the same size and their voxel centres agree within ``tolerance_mm``."""
-    if first.GetSize() != second.GetSize():
-        return False
-    corners = [(0, 0, 0), tuple(n - 1 for n in first.GetSize())]
-    corners += [tuple((first.GetSize()[i] - 1) if i == axis else 0 for i in range(3)) for axis in range(3)]
-    for corner in corners:
-        a = np.array(first.TransformIndexToPhysicalPoint(corner))
-        b = np.array(second.TransformIndexToPhysicalPoint(corner))
-        if np.max(np.abs(a - b)) > tolerance_mm:
-            return False
-    return True
 
 
 def require_same_grid(first: sitk.Image, second: sitk.Image, what: str) -> None:
