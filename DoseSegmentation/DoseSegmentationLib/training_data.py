@@ -165,21 +165,19 @@ def _patch(
 
     points = _points(sample, description.patch, rng, deform)
 
-    def at(array: np.ndarray, order: int, outside: float) -> np.ndarray:
-        return ndimage.map_coordinates(
-            array, points, order=order, mode="constant", cval=outside, prefilter=False
-        )
+    def at(array: np.ndarray, outside: float) -> np.ndarray:
+        return ndimage.map_coordinates(array, points, order=1, mode="constant", cval=outside, prefilter=False)
 
     shares = shares_of(sample, points, description.classes)
     regions = None if sample.regions is None else _nearest(sample.regions, points)
-    ct = _ct_contrast(at(sample.ct, 1, -1000.0), regions, rng)
+    ct = _ct_contrast(at(sample.ct, -1000.0), regions, rng)
     if "spect" not in description.channels and rng.random() < 0.4:
         _cut(ct, shares, points[0] * description.spacing_mm[2], rng)
     spect, mean, without_ct = None, sample.spect_mean, description.ct_optional and rng.random() < 0.15
     if without_ct:
         ct = np.full_like(ct, -1000.0)
     if sample.spect is not None and "spect" in description.channels:
-        spect = _spect_contrast(at(sample.spect, 1, 0.0), regions, rng)
+        spect = _spect_contrast(at(sample.spect, 0.0), regions, rng)
         # Where the body ends is known less well on a SPECT than on a CT, and its mean with it.
         mean *= float(np.exp(rng.normal(0.0, 0.3 if without_ct else 0.1)))
     channels = normalized_channels(description.channels, ct, spect, spect_mean=mean)

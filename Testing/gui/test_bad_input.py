@@ -140,7 +140,7 @@ def test_a_segmentation_deleted_while_a_step_runs_is_one_sentence(balls) -> None
     balls.wait(lambda: not task.running, PATIENCE_S, "end")
     balls.wait(balls.idle, PATIENCE_S, "end")
     assert "segmentation" in balls.ui.messageLabel.text
-    assert balls.case.get("dose/led") is not None
+    assert balls.case.get("dose/led").IsA("vtkMRMLScalarVolumeNode")
 
 
 def test_a_reloaded_module_shows_the_case_again(balls, module_widget) -> None:
