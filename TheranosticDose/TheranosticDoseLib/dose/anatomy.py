@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -159,12 +160,19 @@ class Anatomy:
         return Anatomy(density, material, self.hu_table, findings)
 
     def tissue_array(self) -> np.ndarray:
-        """Return the tissue index of each voxel, ``(z, y, x)`` integers."""
+        """Return the tissue index of each voxel, ``(z, y, x)`` integers; not to be written to."""
+        return self._tissue
+
+    @functools.cached_property
+    def _tissue(self) -> np.ndarray:
         from TheranosticDoseLib import tissues
 
         if self.material is not None:
-            return np.asarray(array_of(self.material)).astype(np.int16)
-        return tissues.tissue_from_density(np.asarray(array_of(self.density)))
+            tissue = np.asarray(array_of(self.material)).astype(np.int16)
+        else:
+            tissue = tissues.tissue_from_density(np.asarray(array_of(self.density)))
+        tissue.setflags(write=False)
+        return tissue
 
     def mass_g(self) -> np.ndarray:
         """Return the mass of each voxel, g, ``(z, y, x)`` float64."""

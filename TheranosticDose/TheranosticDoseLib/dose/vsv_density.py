@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.dose import vsv
 from TheranosticDoseLib.dose.anatomy import Anatomy
@@ -146,11 +147,14 @@ def _without_gas(anatomy: Anatomy, settings: EngineSettings) -> np.ndarray:
 
 def _electrons(nuclide, decays, density, is_bone, spacing_mm) -> tuple[np.ndarray, list[list]]:
     """Return the energy of the electrons where it ends, keV, and the medium and density of each class."""
-    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.convolve import convolve_box
 
     electron, used = np.zeros(density.shape, np.float32), []
-    for kernel, share in _classes(nuclide, decays, density, is_bone, spacing_mm):
-        electron += convolve(share, kernel.electron_kev)
+    box = bounding_box(decays != 0)
+    inside = decays[box], density[box], is_bone[box]
+    for kernel, share in _classes(nuclide, *inside, spacing_mm, density.shape):
+        reached, energy = convolve_box(share, box, density.shape, kernel.electron_kev)
+        electron[reached] += energy
         used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
     return electron, used
 
@@ -174,13 +178,13 @@ def electrons_by_target(
     scale = decays.max()
     decays = (decays / scale).astype(np.float32)
     energy, everywhere = np.zeros(density.shape, np.float32), np.ones(density.shape, np.float32)
-    for kernel, here in _classes(nuclide, everywhere, density, is_bone, tia.GetSpacing()):
+    for kernel, here in _classes(nuclide, everywhere, density, is_bone, tia.GetSpacing(), density.shape):
         energy[here > 0] = convolve(decays, kernel.electron_kev)[here > 0]
     return energy / density * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(tia))
 
 
-def _classes(nuclide, decays, density, is_bone, spacing_mm) -> Iterator[tuple]:
-    """Give the electron kernel of each class that holds activity, with that activity."""
+def _classes(nuclide, decays, density, is_bone, spacing_mm, shape) -> Iterator[tuple]:
+    """Give the electron kernel, for a grid of ``shape``, of each class that holds activity, with that activity."""
     active = decays != 0
     number = np.digitize(density, EDGES_G_CM3).astype(np.int8)
     for medium, here in (("water", active & ~is_bone), ("bone", active & is_bone)):
@@ -190,7 +194,7 @@ def _classes(nuclide, decays, density, is_bone, spacing_mm) -> Iterator[tuple]:
             # Steps of 2 % in density: the same few kernels serve while activity or anatomy change a little.
             mean = float(np.exp(0.02 * np.round(np.log(mean) / 0.02)))
             share = np.where(chosen, decays, np.float32(0.0))
-            yield _class_kernel(nuclide, medium, mean, tuple(spacing_mm), density.shape), share
+            yield _class_kernel(nuclide, medium, mean, tuple(spacing_mm), tuple(shape)), share
 
 
 @functools.lru_cache(maxsize=64)
