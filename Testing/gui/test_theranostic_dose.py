@@ -333,3 +333,34 @@ def test_nodes_that_are_deleted_while_they_are_shown(way, patient) -> None:
     way.user.messages.clear()
     way.load(patient)
     assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
+
+
+def test_a_cycle_keeps_its_administration_and_its_segments(way) -> None:
+    from TheranosticDoseSlicer.case import SEGMENTATION, Case
+
+    first = measure.show_balls(way, 12, ())
+    controller, parameters = way.widget.controller, way.widget._parameterNode
+    given = first.record("study")["administration"]
+    segmentation = first.get(SEGMENTATION)
+    second = Case.create("Cycle 2")
+    parameters.caseNode = second.node
+    way.wait(lambda: controller.case.node is second.node, PATIENCE_S, "second cycle")
+    assert second.get(SEGMENTATION) is None
+    assert parameters.segmentation is None
+    assert parameters.administeredActivityMbq == 0.0
+    scene_volume("SPECT 30h", (8, 8, 8), "spect_bq_ml")
+    parameters.nuclide = "Y-90"
+    way.open("study")
+    way.type(way.ui.activityBox, "5000")
+    way.click(way.ui.sceneButton)
+    way.settle("second cycle")
+    found = second.record("study")["administration"]
+    assert (found["nuclide"], found["activity_mbq"]) == ("Y-90", 5000.0)
+    parameters.caseNode = first.node
+    way.wait(lambda: controller.case.node is first.node, PATIENCE_S, "first cycle")
+    way.settle("first cycle")
+    assert first.record("study")["administration"] == given
+    assert parameters.nuclide == given["nuclide"]
+    assert parameters.segmentation is segmentation is first.get(SEGMENTATION)
+    assert second.record("study")["administration"]["activity_mbq"] == 5000.0
+    assert way.ui.activityBox.value == (given["activity_mbq"] or 0.0)

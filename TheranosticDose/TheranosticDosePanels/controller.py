@@ -139,7 +139,16 @@ class Controller:
             self._stopTaskOfDeleted(current)
             self.case = Case(node) if node is not None else None
             self.live = None
+            if self.case is not None:
+                self._showChosen(another=current is not None)
         self._observe()
+
+    def _showChosen(self, another: bool) -> None:
+        """Show what belongs to a cycle; what the panel shows of another one must not be written to it."""
+        segmentation = self.case.get(roles.SEGMENTATION)
+        if another or segmentation is not None:
+            self.parameters.segmentation = segmentation
+        self.panels[0].showAdministration(another)
 
     def _stopTaskOfDeleted(self, node) -> None:
         """Stop what runs where its case was deleted: the results would belong to nothing."""

@@ -54,7 +54,8 @@ class StudyPanel(StepPanel):
         """Update the widgets."""
         folder = str(self.controller.parameters.inputFolder)
         self.setButton("loadButton", "" if folder.strip(". ") else _("Choose a folder first."))
-        self.setButton("sceneButton", "" if _spectVolumes() else _("There is no SPECT volume in the scene."))
+        no_volume = _("There is no SPECT volume in the scene that is not part of a cycle yet.")
+        self.setButton("sceneButton", "" if _spectVolumes() else no_volume)
         self.setButton("tryButton", "")
         self.setTable("timePointsTable", roles.TIME_POINTS)
         self.setTable("findingsTable", roles.FINDINGS)
@@ -76,18 +77,36 @@ class StudyPanel(StepPanel):
         text = parameters.administrationTime.strip()
         if text and text != _timeText(known["datetime"]):
             try:
-                changes["datetime"] = dt.datetime.fromisoformat(text).isoformat()
-            except ValueError:
-                self.controller.tell(_("Injected at: write for example 2026-11-21 09:30:00."))
+                changes["datetime"] = _timeOf(text)
+            except InputError as error:
+                self.controller.tell(str(error))
         if changes:
             study_nodes.set_administration(case, **changes)
 
-    def _showAdministration(self):
+    def showAdministration(self, another=False):
+        """Show what was administered in the shown cycle; ``another``: the panel shows that of another one."""
         parameters = self.controller.parameters
-        known = self.controller.case.record(study_nodes.STUDY_RECORD)["administration"]
+        record = self.controller.case.record(study_nodes.STUDY_RECORD)
+        if record is None:
+            if another:
+                parameters.administeredActivityMbq, parameters.administrationTime = 0.0, ""
+            return
+        known = record["administration"]
         parameters.nuclide = known["nuclide"]
         parameters.administeredActivityMbq = float(known["activity_mbq"] or 0.0)
         parameters.administrationTime = _timeText(known["datetime"])
+
+    def _typed(self):
+        """Return what was typed before a study was loaded; what another study left there does not count."""
+        case, parameters = self.controller.case, self.controller.parameters
+        if case is not None and case.record(study_nodes.STUDY_RECORD) is not None:
+            return {}
+        typed = {}
+        if parameters.administeredActivityMbq > 0:
+            typed["activity_mbq"] = parameters.administeredActivityMbq
+        if parameters.administrationTime.strip():
+            typed["datetime"] = _timeOf(parameters.administrationTime)
+        return typed
 
     def onLoad(self, _checked=None):
         """Read the folder."""
@@ -95,8 +114,9 @@ class StudyPanel(StepPanel):
             folder = self.controller.parameters.inputFolder
             if not self.installed("load"):
                 return
+            typed = self._typed()
             task = tasks.load_study(self.controller.requireCase(), folder)
-            self.controller.run(task, self._loaded)
+            self.controller.run(task, lambda _task: self._loaded(typed))
 
     def onTry(self, _checked=None):
         """Write a virtual patient and load it."""
@@ -115,12 +135,21 @@ class StudyPanel(StepPanel):
         """Make a study of the volumes of the scene, by the times in their names or their order."""
         with self.controller.errorsShown():
             pairs = _pairs()
-            activity = self.controller.parameters.administeredActivityMbq or None
+            parameters = self.controller.parameters
+            activity = parameters.administeredActivityMbq or None
+            # Volumes say nothing about the administration: what is in the panel is what is known.
+            typed = {**self._typed(), "nuclide": parameters.nuclide}
             task = tasks.use_volumes(self.controller.requireCase(), pairs, activity)
-            self.controller.run(task, self._loaded)
+            self.controller.run(task, lambda _task: self._loaded(typed, everything=True))
 
-    def _loaded(self, _task):
-        self._showAdministration()
+    def _loaded(self, typed, everything=False):
+        """Take what was typed before, where the files do not say it; ``everything``: in any case."""
+        case = self.controller.case
+        known = case.record(study_nodes.STUDY_RECORD)["administration"]
+        new = {key: value for key, value in typed.items() if everything or not known[key]}
+        if new:
+            study_nodes.set_administration(case, **new)
+        self.showAdministration()
         self.controller.refresh()
 
     def onTableEdited(self):
@@ -131,13 +160,31 @@ class StudyPanel(StepPanel):
             self.controller.refresh()
 
 
+def _timeOf(text):
+    """Return a typed time as ISO 8601."""
+    try:
+        return dt.datetime.fromisoformat(text.strip()).isoformat()
+    except ValueError:
+        raise InputError(
+            _("Injected at: {text!r} is no time; write for example 2026-11-21 09:30:00.").format(
+                text=text.strip()
+            )
+        ) from None
+
+
 def _timeText(value):
     return value.replace("T", " ") if value else ""
 
 
-def _spectVolumes():
+def _freeVolumes():
+    """Return the volumes that belong to no cycle: those of a cycle are its own copies."""
+    taken = roles.nodes_of_cases()
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in volumes if _isSpect(node)]
+    return [node for node in volumes if node.GetID() not in taken]
+
+
+def _spectVolumes():
+    return [node for node in _freeVolumes() if _isSpect(node)]
 
 
 def _isSpect(node):
@@ -158,7 +205,7 @@ def _pairs():
         found = re.search(r"(\d+(?:[.,]\d+)?)\s*h\b", node.GetName(), re.IGNORECASE)
         return float(found.group(1).replace(",", ".")) if found else None
 
-    cts = {hours(n): n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    cts = {hours(n): n for n in _freeVolumes()
            if (q := codes.quantity_of(n)) is not None and q.name == "ct_hu"}  # fmt: skip
     pairs = []
     for node in _spectVolumes():

@@ -138,3 +138,23 @@ def cases() -> list[Case]:
     nodes.UnRegister(None)
     found = [nodes.GetItemAsObject(i) for i in range(nodes.GetNumberOfItems())]
     return [Case(node) for node in found if node.GetAttribute(CASE_FLAG) == "1"]
+
+
+def nodes_of_cases() -> set[str]:
+    """Return the identifiers of all nodes that belong to a case, with what its time points are browsed in."""
+    import vtk
+
+    found: set[str] = set()
+    for case in cases():
+        referred: list[str] = []
+        case.node.GetNodeReferenceRoles(referred)
+        for role in referred:
+            for number in range(case.node.GetNumberOfNodeReferences(role)):
+                node = case.node.GetNthNodeReference(role, number)
+                found.add(node.GetID() if node is not None else "")
+        browser = case.get(BROWSER)
+        if browser is not None:
+            proxies = vtk.vtkCollection()
+            browser.GetAllProxyNodes(proxies)
+            found |= {proxies.GetItemAsObject(i).GetID() for i in range(proxies.GetNumberOfItems())}
+    return found
