@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from TheranosticDoseLib.time_activity.curve import CurveFit, fit_curve
+from TheranosticDoseLib.time_activity.curve import CurveFit, fit_curve, fit_curves
 from TheranosticDoseLib.time_activity.population import Population, population, populations
 from TheranosticDoseLib.time_activity.priors import fit_priors
 from TheranosticDoseLib.time_activity.schedules import ScheduleResult, compare_schedules
@@ -19,6 +19,7 @@ __all__ = [
     "VoxelFit",
     "compare_schedules",
     "fit_curve",
+    "fit_curves",
     "fit_priors",
     "fit_voxels",
     "population",

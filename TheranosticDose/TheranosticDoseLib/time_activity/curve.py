@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -172,7 +173,52 @@ def fit_curve(
     Gear et al. 2018, doi:10.1007/s00259-018-4136-7 (covariance of the TIA).
     """
     settings = FitSettings() if settings is None else settings
-    points = checked_points(time_h, activity_mbq, u_activity_mbq, half_life_h, settings)
+    points = [(time_h, activity_mbq, u_activity_mbq)]
+    return fit_curves(points, half_life_h=half_life_h, settings=[settings])[0]
+
+
+def fit_curves(
+    curves: Sequence[tuple[Any, Any, Any]], *, half_life_h: float, settings: Sequence[FitSettings]
+) -> list[CurveFit]:
+    """Fit many curves; those with the same times and models are fitted together, which is quicker.
+
+    Parameters
+    ----------
+    curves : sequence of (time_h, activity_mbq, u_activity_mbq)
+        See :func:`fit_curve`.
+    half_life_h : float
+    settings : sequence of FitSettings
+        One per curve.
+
+    Returns
+    -------
+    list of CurveFit
+        The same numbers as one by one.
+
+    Raises
+    ------
+    InputError, UnitsError
+        For the first curve that no number could be trusted from.
+    """
+    rows = [
+        (checked_points(*curve, half_life_h, own), own) for curve, own in zip(curves, settings, strict=True)
+    ]
+    alike: dict[Any, list[int]] = {}
+    fits: list[CurveFit | None] = []
+    for number, (points, own) in enumerate(rows):
+        fits.append(_without_models(points, half_life_h, own))
+        if fits[number] is None:
+            # The prior plays no part in the fit of the models.
+            alike.setdefault((tuple(points.time_h), replace(own, prior="")), []).append(number)
+    for (_, shared), numbers in alike.items():
+        components = _components([rows[number][0] for number in numbers], half_life_h, shared)
+        for number, found in zip(numbers, components, strict=True):
+            fits[number] = assemble(rows[number][0], found, [], half_life_h, rows[number][1])
+    return fits
+
+
+def _without_models(points: Points, half_life_h: float, settings: FitSettings) -> CurveFit | None:
+    """Return the curve of points that no models are fitted to; ``None`` where they are."""
     if not np.any(points.activity > 0):
         return _nothing(points)
     few = len(points.time_h) < (2 if settings.allow_slower_than_physical else 3)
@@ -187,8 +233,7 @@ def fit_curve(
         from TheranosticDoseLib.time_activity.trapezoid import fit_trapezoid
 
         return fit_trapezoid(points, half_life_h, settings)
-    components, findings = _components(points, half_life_h, settings)
-    return assemble(points, components, findings, half_life_h, settings)
+    return None
 
 
 def slowest_rate_per_h(half_life_h: float, settings: FitSettings) -> float:
@@ -197,27 +242,35 @@ def slowest_rate_per_h(half_life_h: float, settings: FitSettings) -> float:
     return float(np.log(2) / slowest)
 
 
-def fit_model(
-    name: str, points: Points, half_life_h: float, settings: FitSettings, prior: Prior | None = None
-) -> Component:
-    """Return one model fitted to the points, its weight 1; ``aicc`` is infinite where undefined."""
+def fit_models(
+    name: str, curves: list[Points], half_life_h: float, settings: FitSettings, prior: Prior | None = None
+) -> list[Component]:
+    """Return one model fitted to each of several curves at the same times, with weight 1.
+
+    ``aicc`` is infinite where undefined; a point of infinite uncertainty does not count.
+    """
     model, decay = MODEL[name], float(np.log(2) / half_life_h)
     slowest = slowest_rate_per_h(half_life_h, settings)
     if prior is None and model.n_parameters > 2 - model.fixed_slow:
         mean, variance = model.weak_prior()
         prior = Prior(mean, np.diag(variance))
-    fit = fit_batch(
-        model, points.time_h, points.activity[None], points.uncertainty[None], decay, slowest, prior
+    activity, uncertainty = (
+        np.array([getattr(p, kind) for p in curves]) for kind in ("activity", "uncertainty")
     )
-    n, k = len(points.time_h), model.n_parameters
-    chi2, penalty = float(fit.chi2[0]), float(fit.penalty[0])
-    aicc = chi2 + penalty + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
-    return Component(model, fit.theta[0], fit.covariance[0], chi2, penalty, float(aicc), 1.0, decay)
+    fit = fit_batch(model, curves[0].time_h, activity, uncertainty, decay, slowest, prior)
+    k, found = model.n_parameters, []
+    for row, n in enumerate(np.isfinite(uncertainty).sum(axis=1)):
+        chi2, penalty = float(fit.chi2[row]), float(fit.penalty[row])
+        aicc = chi2 + penalty + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+        found.append(
+            Component(model, fit.theta[row], fit.covariance[row], chi2, penalty, float(aicc), 1.0, decay)
+        )
+    return found
 
 
-def _components(points, half_life_h, settings) -> tuple[list[Component], list[Finding]]:
-    """Return the weighted components, best first, and what was decided on the way."""
-    n = len(points.time_h)
+def _components(curves: list[Points], half_life_h: float, settings: FitSettings) -> list[list[Component]]:
+    """Return the weighted components, best first, of each of several curves at the same times."""
+    n = len(curves[0].time_h)
     if settings.model not in ("auto", "average"):
         if MODEL[settings.model].n_parameters > n:
             msg = (
@@ -225,19 +278,22 @@ def _components(points, half_life_h, settings) -> tuple[list[Component], list[Fi
                 f"{n} points; choose a smaller model or method 'bayes'."
             )
             raise InputError(msg)
-        return [fit_model(settings.model, points, half_life_h, settings)], []
+        return [[component] for component in fit_models(settings.model, curves, half_life_h, settings)]
     names = [name for name in settings.candidates if name != "physical"] or ["physical"]
-    fits = [fit_model(m, points, half_life_h, settings) for m in names if MODEL[m].n_parameters <= n]
+    fits = [fit_models(m, curves, half_life_h, settings) for m in names if MODEL[m].n_parameters <= n]
     if not fits:
         smallest = min(names, key=lambda name: MODEL[name].n_parameters)
         msg = f"{n} points are too few for every candidate model (the smallest is {smallest})."
         raise InputError(msg)
-    pool = _weighted(fits, n, settings.model == "average")
-    if n > 2 and _contradicted(pool[0], n):
+    average = settings.model == "average"
+    pools = [_weighted(row, n, average) for row in zip(*fits, strict=True)]
+    missed = [row for row, pool in enumerate(pools) if n > 2 and _contradicted(pool[0], n)]
+    if missed:
         # Nothing fits: usually a late decay slower than physical. The fast part may still be told apart.
-        fits.append(fit_model("bi_physical", points, half_life_h, settings))
-        pool = _weighted(fits, n, settings.model == "average")
-    return pool, []
+        more = fit_models("bi_physical", [curves[row] for row in missed], half_life_h, settings)
+        for row, component in zip(missed, more, strict=True):
+            pools[row] = _weighted([*(fit[row] for fit in fits), component], n, average)
+    return pools
 
 
 def _contradicted(component: Component, n: int) -> bool:
@@ -246,7 +302,7 @@ def _contradicted(component: Component, n: int) -> bool:
     return bool(distribution.sf(component.chi2, max(n - component.model.n_parameters, 1)) < MISFIT_P)
 
 
-def _weighted(fits: list[Component], n: int, average: bool) -> list[Component]:
+def _weighted(fits: Sequence[Component], n: int, average: bool) -> list[Component]:
     """Return the admitted components with their weights, best first."""
     chi2, penalty = (np.array([[getattr(fit, name)] for fit in fits]) for name in ("chi2", "penalty"))
     k = np.array([fit.model.n_parameters for fit in fits])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from TheranosticDoseLib.findings import Finding
 from TheranosticDoseLib.time_activity.checks import Points
-from TheranosticDoseLib.time_activity.curve import fit_model
+from TheranosticDoseLib.time_activity.curve import fit_models
 from TheranosticDoseLib.time_activity.models import MODEL
 from TheranosticDoseLib.time_activity.selection import MISFIT_P
 from TheranosticDoseLib.time_activity.settings import FitSettings
@@ -44,17 +46,15 @@ def _outlier(points: Points, half_life_h: float, settings: FitSettings) -> float
     if n < 4:
         return None
     names = [m for m in settings.candidates if m != "physical" and MODEL[m].n_parameters <= n - 2]
-    found = []
-    for i in range(n):
-        keep = np.arange(n) != i
-        rest = Points(
-            points.time_h[keep], points.activity[keep], points.uncertainty[keep], np.arange(n - 1), ()
-        )
-        fits = [fit_model(name, rest, half_life_h, settings) for name in names]
-        probability = max(
-            (chi2_distribution.sf(f.chi2, n - 1 - f.model.n_parameters) for f in fits), default=0.0
-        )
-        found.append(probability)
+    left_out = [
+        replace(points, uncertainty=np.where(np.arange(n) == i, np.inf, points.uncertainty)) for i in range(n)
+    ]
+    probability = np.zeros((len(names), n))
+    for row, name in enumerate(names):
+        fits = fit_models(name, left_out, half_life_h, settings)
+        chi2 = [fit.chi2 for fit in fits]
+        probability[row] = chi2_distribution.sf(chi2, n - 1 - MODEL[name].n_parameters)
+    found = probability.max(axis=0, initial=0.0)
     order = np.argsort(found)
     if found[order[-1]] > 0.1 and found[order[-2]] < MISFIT_P:
         return float(points.time_h[order[-1]])

@@ -9,6 +9,7 @@ log-normal in patients (Hou et al. 2021, PMC8882881).
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,7 @@ def _match(table: list[dict[str, Any]], text: str) -> str:
     return next((row["name"] for row in table if any(word in lowered for word in row["matches"])), "")
 
 
+@functools.cache
 def _table() -> dict[str, Any]:
     from DoseSegmentationLib.resources import resource_path
 
@@ -139,6 +141,11 @@ def _table() -> dict[str, Any]:
 
 def populations() -> dict[str, Population]:
     """Return the priors of the resource file by key."""
+    return dict(_populations())
+
+
+@functools.cache
+def _populations() -> dict[str, Population]:
     table = _table()
     sources = {source["id"]: source for source in table["sources"]}
     out = {}
@@ -167,7 +174,7 @@ def population(key: str) -> Population:
                 return Population.from_dict(json.load(file))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"The prior file {key} cannot be read: {error}.") from None
-    known = populations()
+    known = _populations()
     if key not in known:
         msg = f"There is no kinetic prior {key!r}; known: {', '.join(known)}; or the path of a fitted prior (.json)."
         raise InputError(msg)

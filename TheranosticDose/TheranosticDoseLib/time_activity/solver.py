@@ -118,19 +118,17 @@ def _starts(model, time_h, y, w, decay_per_h, slowest, prior) -> np.ndarray:
         logs = prior.mean + np.array(list(product((-1.0, 0.0, 1.0), repeat=len(spread)))) * spread
     low, high = model.bounds(slowest)
     logs = np.clip(logs, low[model.phases :], high[model.phases :])
-    costs, thetas = [], []
-    for log in logs:
-        unit = np.r_[np.ones(model.phases), log][None]
-        design = model.evaluate(unit, time_h, decay_per_h)[1][0][:, : model.phases]
-        normal = np.einsum("tp,nt,tq->npq", design, w, design)
-        ridge = 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] + 1e-300
-        normal = normal + ridge * np.eye(model.phases)
-        amplitude = np.linalg.solve(normal, np.einsum("tp,nt->np", design, w * y)[..., None])[..., 0]
-        amplitude = np.maximum(amplitude, 1e-3)
-        costs.append(np.sum(w * (y - amplitude @ design.T) ** 2, axis=1))
-        thetas.append(np.concatenate([amplitude, np.tile(log, (len(y), 1))], axis=1))
-    keep = np.argsort(np.array(costs), axis=0)[:_STARTS_KEPT].T
-    return np.array(thetas)[keep, np.arange(len(y))[:, None]]
+    unit = np.concatenate([np.ones((len(logs), model.phases)), logs], axis=1)
+    design = model.evaluate(unit, time_h, decay_per_h)[1][:, :, : model.phases]
+    normal = np.einsum("ltp,nt,ltq->lnpq", design, w, design, optimize=True)
+    ridge = 1e-9 * np.trace(normal, axis1=2, axis2=3)[:, :, None, None] + 1e-300
+    moments = np.einsum("ltp,nt->lnp", design, w * y)
+    amplitude = np.linalg.solve(normal + ridge * np.eye(model.phases), moments[..., None])[..., 0]
+    amplitude = np.maximum(amplitude, 1e-3)
+    costs = np.sum(w * (y - np.einsum("lnp,ltp->lnt", amplitude, design)) ** 2, axis=2)
+    keep = np.argsort(costs, axis=0)[:_STARTS_KEPT].T
+    rows = np.arange(len(y))[:, None]
+    return np.concatenate([amplitude[keep, rows], logs[keep]], axis=2)
 
 
 def _minimize(model, time_h, y, w, theta, decay_per_h, slowest, prior, iterations=60):

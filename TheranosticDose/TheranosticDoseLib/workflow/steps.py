@@ -15,6 +15,8 @@ from TheranosticDoseLib.workflow import biology
 from TheranosticDoseLib.workflow.results import VoiResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import SimpleITK as sitk
 
     from TheranosticDoseLib.dose import Anatomy, DoseResult
@@ -136,14 +138,16 @@ def voi_results(
                 u_activity_mbq=u_activity,
                 recovery=recovery,
                 common_rel_u=float(np.mean([factor[voi.name][1] for factor in own])),
-                fit=fit_voi(times, activity, u_activity, half_life_h, settings.fit, prior)
-                if fitted
-                else None,
+                fit=None,
                 prior=prior,
                 levels_gy=settings.dvh_levels_gy,
                 findings=measured.findings,
             )
         )
+    if fitted:
+        points = [(result.activity_mbq, result.u_activity_mbq) for result in results]
+        fits = fit_vois(times, points, half_life_h, settings.fit, [result.prior for result in results])
+        results = [dataclasses.replace(result, fit=fit) for result, fit in zip(results, fits, strict=True)]
     return tuple(results)
 
 
@@ -245,6 +249,42 @@ def _point_uncertainty(
     return tuple(values)
 
 
+def fit_vois(
+    time_h: tuple[float, ...],
+    activities: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+    half_life_h: float,
+    settings: FitSettings,
+    priors: Sequence[str],
+) -> list[CurveFit | None]:
+    """Fit the curves of VOIs; ``None`` where no time point has activity.
+
+    Parameters
+    ----------
+    time_h : tuple of float
+    activities : sequence of (activity_mbq, u_activity_mbq)
+        Of each VOI at each time; NaN is a point that is left out.
+    half_life_h : float
+    settings : FitSettings
+    priors : sequence of str
+        Those of the VOIs' tissues; one that the settings name goes before them.
+    """
+    from TheranosticDoseLib.time_activity import fit_curves
+
+    found: list[CurveFit | None] = [None] * len(activities)
+    curves, chosen, numbers = [], [], []
+    for number, (values, prior) in enumerate(zip(activities, priors, strict=True)):
+        rows = zip(time_h, *values, strict=True)
+        kept = [(time, max(a, 0.0), u) for time, a, u in rows if np.isfinite(a)]
+        if any(a > 0 for _, a, _ in kept):
+            curves.append(tuple(zip(*kept, strict=True)))
+            chosen.append(settings if settings.prior else dataclasses.replace(settings, prior=prior))
+            numbers.append(number)
+    fits = fit_curves(curves, half_life_h=half_life_h, settings=chosen)
+    for number, fit in zip(numbers, fits, strict=True):
+        found[number] = fit
+    return found
+
+
 def fit_voi(
     time_h: tuple[float, ...],
     activity_mbq: tuple[float, ...],
@@ -253,20 +293,8 @@ def fit_voi(
     settings: FitSettings,
     prior: str = "",
 ) -> CurveFit | None:
-    """Fit the curve of one VOI; ``None`` where no time point has activity. NaN is a point that is left out.
-
-    ``prior`` is that of the VOI's tissue; one that the settings name goes before it.
-    """
-    from TheranosticDoseLib.time_activity import fit_curve
-
-    rows = zip(time_h, activity_mbq, u_activity_mbq, strict=True)
-    kept = [(time, max(a, 0.0), u) for time, a, u in rows if np.isfinite(a)]
-    if not any(a > 0 for _, a, _ in kept):
-        return None
-    if not settings.prior:
-        settings = dataclasses.replace(settings, prior=prior)
-    times, positive, u = zip(*kept, strict=True)
-    return fit_curve(times, positive, u, half_life_h=half_life_h, settings=settings)
+    """Fit the curve of one VOI; see :func:`fit_vois`."""
+    return fit_vois(time_h, [(activity_mbq, u_activity_mbq)], half_life_h, settings, [prior])[0]
 
 
 def voxel_fit(registered: RegisteredStudy, settings: RunSettings, progress: Progress | None) -> VoxelFit:
