@@ -28,6 +28,9 @@ class DoseSegmentation(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
+        if (slicer.app.majorVersion, slicer.app.minorVersion) < (5, 10):
+            # Slicer 5.8 has Python 3.9, for which pydicom 3 and highdicom are not made.
+            raise RuntimeError("Dose Segmentation needs 3D Slicer 5.10 or newer.")
         self.parent.title = _("Dose Segmentation")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
         self.parent.dependencies = ["Segmentations", "SegmentEditor", "Markups"]

@@ -38,6 +38,9 @@ class TheranosticDose(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
+        if (slicer.app.majorVersion, slicer.app.minorVersion) < (5, 10):
+            # Slicer 5.8 has Python 3.9, for which pydicom 3 and highdicom are not made.
+            raise RuntimeError("Theranostic Dose needs 3D Slicer 5.10 or newer.")
         self.parent.title = _("Theranostic Dose")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
         self.parent.dependencies = ["DoseSegmentation", "Sequences", "Segmentations", "Tables", "Plots"]

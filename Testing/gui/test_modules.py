@@ -77,3 +77,16 @@ def test_opening_is_quick_and_imports_nothing_heavy(name):
     record = measure.opening(name)
     assert record["heavy"] == []
     assert record["least_cpu_s"] < 0.5
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_slicer_whose_python_is_too_old_is_refused_in_a_sentence(slicer_app, monkeypatch, checkout, name):
+    """Slicer 5.8 has Python 3.9: the module says so instead of failing at some later step."""
+    import sys
+
+    from gui.standin import application
+
+    monkeypatch.setattr(type(slicer_app), "minorVersion", 8)
+    with pytest.raises(RuntimeError, match=r"needs 3D Slicer 5\.10"):
+        application.load_module(checkout / name / f"{name}.py")
+    sys.modules.pop(name)
