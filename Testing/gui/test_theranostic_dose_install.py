@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import types
 
@@ -65,6 +66,58 @@ def test_an_older_slicer_asks_and_then_installs(slicer_app, user, monkeypatch) -
     assert installed == [["numba>=0.60"]]
 
 
+def failing_pip(*_arguments, **_options):
+    """What ``pip_install`` of Slicer does without internet."""
+    raise subprocess.CalledProcessError(1, ["pip", "install"])
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_pip_that_fails_is_told_with_the_way_out(slicer_app, monkeypatch, older: bool) -> None:
+    import slicer
+    from gui.standin.own import packaging
+    from TheranosticDoseLib.errors import EngineUnavailableError
+    from TheranosticDoseSlicer import install
+
+    monkeypatch.setattr(install, "missing", lambda step: ["numba>=0.60"])
+    if older:
+        monkeypatch.setattr(install, "_slicer_packaging", lambda: None)
+    monkeypatch.setattr(slicer.util, "pip_install", failing_pip, raising=False)
+    monkeypatch.setattr(packaging, "pip_ensure", failing_pip)
+    with pytest.raises(EngineUnavailableError, match="Without internet"):
+        install.ensure("vsv")
+
+
+class InstallError(Exception):
+    """The error class of the TotalSegmentator extension."""
+
+
+@pytest.mark.parametrize("error", [InstallError("User cancelled."), subprocess.CalledProcessError(1, "pip")])
+def test_the_installer_of_another_extension_may_fail_in_its_own_way(slicer_app, monkeypatch, error) -> None:
+    from TheranosticDoseLib.errors import EngineUnavailableError
+    from TheranosticDoseSlicer import install
+
+    class Logic:
+        def setupPythonRequirements(self):
+            raise error
+
+        def torchInstalled(self):
+            return False
+
+        def installTorch(self, askConfirmation=False):
+            raise subprocess.CalledProcessError(1, "light_the_torch")
+
+    monkeypatch.setitem(sys.modules, "totalsegmentator", None)
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None)
+    module = types.SimpleNamespace(TotalSegmentatorLogic=Logic, PyTorchUtilsLogic=Logic)
+    monkeypatch.setitem(sys.modules, "TotalSegmentator", module)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    with pytest.raises(EngineUnavailableError, match="could not install"):
+        install.ensure("totalsegmentator")
+    monkeypatch.setattr(install, "missing", lambda step: ["torch"])
+    with pytest.raises(EngineUnavailableError, match="could not install torch"):
+        install.ensure("cnn")
+
+
 def test_torch_is_left_to_the_pytorch_extension(slicer_app, monkeypatch) -> None:
     from TheranosticDoseLib.errors import EngineUnavailableError
     from TheranosticDoseSlicer import install
@@ -79,7 +132,21 @@ def test_sample_data_are_registered_and_nothing_is_downloaded(slicer_app, monkey
     from TheranosticDoseSlicer import sample_data
 
     registered = []
-    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **values: registered.append(values))
+
+    # The parameters of Slicer 5.10 to 5.13; it asks for the number of addresses of every source.
+    def register(category="Custom", sampleName=None, uris=None, fileNames=None, nodeNames=None, customDownloader=None,
+                 thumbnailFileName=None, loadFileTypes=None, loadFiles=None, loadFileProperties=None, checksums=None,
+                 loadFileType=None):  # fmt: skip
+        assert isinstance(uris, (str, list, tuple))
+        registered.append(
+            {
+                "sampleName": sampleName,
+                "thumbnailFileName": thumbnailFileName,
+                "customDownloader": customDownloader,
+            }
+        )
+
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=register)
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
     icons = checkout / "TheranosticDose" / "Resources" / "Icons"
     sample_data.register(icons)

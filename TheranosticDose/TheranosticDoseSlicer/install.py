@@ -7,11 +7,14 @@ import importlib.metadata
 import importlib.util
 import itertools
 import logging
+import subprocess
 from pathlib import Path
 
 from TheranosticDoseLib.errors import EngineUnavailableError
 
 REQUESTER = "TheranosticDose"
+# A pip that fails, for example without internet, raises CalledProcessError.
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)
 # Step or engine to the sections of requirements.txt that it needs; torch is not among them.
 _BASE = ("load", "phantom", "export", "led", "vsv", "vsv_density", "mc")
 _NETWORKS = ("cnn", "cnn_pvc", "organs_ct", "lesions_spect_ct", "network", "monai_bundle")
@@ -72,7 +75,7 @@ def ensure(step: str) -> bool:
     names = [_name(text) for text in wanted]
     try:
         packaging.pip_ensure([item for item in known if item.name in names], requester=REQUESTER)
-    except (RuntimeError, OSError) as error:
+    except FAILURES as error:
         if "declined" in str(error):
             return False
         logging.warning("Installation failed: %s", error)
@@ -106,7 +109,7 @@ def _ensure_by_extension(extension: str, module: str, installer: str, package: s
         raise EngineUnavailableError(msg) from error
     try:
         logic.setupPythonRequirements()
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 the installers have error classes of their own
         raise EngineUnavailableError(
             f"The {extension} extension could not install {package}: {error}"
         ) from error
@@ -130,7 +133,7 @@ def _ensure_with_pip(slicer, wanted: list[str]) -> bool:
         return False
     try:
         slicer.util.pip_install(wanted)
-    except (RuntimeError, OSError) as error:
+    except FAILURES as error:
         raise EngineUnavailableError(_how(wanted, error)) from error
     return True
 
@@ -145,7 +148,10 @@ def _ensure_torch() -> bool:
         )
         raise EngineUnavailableError(msg) from error
     logic = utils.PyTorchUtilsLogic()
-    return logic.torchInstalled() or logic.installTorch(askConfirmation=True) is not None
+    try:
+        return logic.torchInstalled() or logic.installTorch(askConfirmation=True) is not None
+    except FAILURES as error:
+        raise EngineUnavailableError(f"The PyTorch extension could not install torch: {error}") from error
 
 
 def _how(wanted: list[str], error: Exception) -> str:

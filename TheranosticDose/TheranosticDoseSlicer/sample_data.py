@@ -6,17 +6,10 @@ from pathlib import Path
 
 CATEGORY = "Theranostic Dosimetry"
 PUBLIC_DATASET = "https://doi.org/10.7302/0n8e-rz46"
+# The name of the picture, and what the user reads below it.
 SOURCES = (
-    {
-        "name": "VirtualPatient",
-        "sampleName": "Virtual patient",
-        "description": "177Lu SPECT/CT of a virtual patient at four times, made here; true doses known.",
-    },
-    {
-        "name": "Lu177DotatatePatients",
-        "sampleName": "177Lu-DOTATATE patients (web page)",
-        "description": "Public SPECT/CT of patients, University of Michigan. Opens the page; the licence is CC BY-NC.",
-    },
+    {"name": "VirtualPatient", "sampleName": "Virtual patient, made here"},
+    {"name": "Lu177DotatatePatients", "sampleName": "177Lu-DOTATATE patients (web page)"},
 )
 
 
@@ -28,7 +21,8 @@ def register(icons: Path) -> None:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=source["sampleName"],
-            sampleDescription=source["description"],
+            # Never fetched, as there is a downloader; but the module asks every source for one.
+            uris=PUBLIC_DATASET,
             thumbnailFileName=str(icons / f"{source['name']}.png"),
             customDownloader=function,
         )
