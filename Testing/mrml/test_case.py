@@ -197,7 +197,7 @@ def test_isodoses_and_difference(scene) -> None:
         case.get("dose/led")
     )
     assert np.array_equal(difference, expected)
-    assert text.startswith("vsv against led, mean dose: VOI ")
+    assert text.startswith("VSV water against LED, mean dose: VOI ")
 
 
 def test_a_saved_case_goes_on_where_it_stopped(scene, tmp_path) -> None:

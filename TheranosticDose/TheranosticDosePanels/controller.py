@@ -107,6 +107,8 @@ class Controller:
             self._applySettings()
             for panel in self.panels:
                 panel.refreshAll()
+            # A panel may have made a table that the user can edit at once.
+            self._observe()
         finally:
             self._refreshing = False
 

@@ -41,7 +41,7 @@ class DosePanel(StepPanel):
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
             text = _("Out of date, compute again: {names}. The other engines follow at once.")
-            return text.format(names=", ".join(outdated))
+            return text.format(names=", ".join(engine_table.title(engine) for engine in outdated))
         if self.done():
             return _("Doses are up to date. Kernel doses follow every edit.")
         return _("Choose engines and compute.")

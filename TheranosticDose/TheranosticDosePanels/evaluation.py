@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import compare, display, results_nodes
+from TheranosticDoseSlicer import compare, display, engine_table, results_nodes
 from TheranosticDoseSlicer.parameters import levels_gy
 
 from TheranosticDosePanels.step import StepPanel
@@ -39,7 +39,7 @@ class EvaluationPanel(StepPanel):
         if self.missing():
             return self.missing()
         return _("BED and EQD2 are of {engine}. Histograms show the visible segments.").format(
-            engine=self._engines()[0]
+            engine=engine_table.title(self._engines()[0])
         )
 
     def _engines(self):
@@ -55,14 +55,14 @@ class EvaluationPanel(StepPanel):
     def refresh(self):
         """Update the widgets."""
         engines = self._engines()
-        items = [(engine, engine) for engine in engines]
+        items = [(engine_table.title(engine), engine) for engine in engines]
         self.setItems("overlayBox", items, self.ui.overlayBox.currentData or "")
         others = [(_("nothing"), "")] + [item for item in items if item[1] != self.ui.overlayBox.currentData]
         self.setItems("compareBox", others, self.ui.compareBox.currentData or "")
         missing = self.missing()
         for name in ("showDoseButton", "showDvhButton"):
             self.setButton(name, missing)
-        self.setTable("resultsTable", roles.VOIS)
+        self.setTable("resultsTable", roles.VOIS, columns=results_nodes.shown_results)
         self.show("comparisonLabel", bool(self.ui.comparisonLabel.text))
         if self._shown and not missing:
             display.set_foreground_opacity(self.controller.parameters.doseOpacity)

@@ -29,7 +29,7 @@ class ExportPanel(StepPanel):
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
             return _("Compute the dose again first (step 5): {names} is out of date.").format(
-                names=", ".join(outdated)
+                names=", ".join(engine_table.title(engine) for engine in outdated)
             )
         if not str(self.controller.parameters.exportFolder).strip(". "):
             return _("Choose a folder for the results.")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import edits, plots, results_nodes
+from TheranosticDoseSlicer import edits, plots, results_nodes, shown_tables
 from TheranosticDoseSlicer.choices import FitModel
 from TheranosticDoseSlicer.tasks import EDITS
 
 from TheranosticDosePanels.step import StepPanel
+
+LARGE_U_PERCENT = 50.0
+"""A TIA less certain than this says little; the user is told."""
 
 
 class KineticsPanel(StepPanel):
@@ -76,7 +79,12 @@ class KineticsPanel(StepPanel):
         models += [(model.label(), model.value) for model in FitModel]
         edit = edits.CurveEdit.from_dict(self._edits().get(current, {})) if self.controller.case else None
         self.setItems("voiModelBox", models, edit.model if edit is not None else "")
-        self.setTable("pointsTable", roles.ACTIVITIES)
+        self.setTable(
+            "pointsTable",
+            roles.ACTIVITIES,
+            columns=results_nodes.shown_points,
+            editable=results_nodes.EDITABLE,
+        )
         missing = self.missing() or ("" if names else _("The curves are being fitted."))
         for name in ("showCurveButton", "movePointsButton"):
             self.setButton(name, missing)
@@ -85,7 +93,9 @@ class KineticsPanel(StepPanel):
             "undoEditsButton", missing or (_("Nothing was changed about this VOI.") if unchanged else "")
         )
         self.ui.voiBox.enabled = self.ui.voiModelBox.enabled = not missing
-        self.ui.fitLabel.text = _fitText(live.result(current)) if live is not None and names else ""
+        self.ui.fitLabel.text = (
+            _fitText(live.result(current), live.problems) if live is not None and names else ""
+        )
 
     def onVoi(self, _index=None):
         """Show another VOI."""
@@ -143,17 +153,27 @@ class KineticsPanel(StepPanel):
         plots.let_mouse_move_points(bool(on))
 
 
-def _fitText(result):
-    if result is None or result.fit is None:
-        return _("There is no activity to fit.")
+def _fitText(result, problems=()):
+    """Return what a fit found, or why there is none."""
+    if result is None:
+        return ""
     fit = result.fit
+    if fit is None:
+        reasons = " ".join(problems)
+        return (
+            _("No curve. {reasons}").format(reasons=reasons) if reasons else _("There is no activity to fit.")
+        )
+    share = 100 * fit.u_tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h else float("nan")
     text = _(
-        "{model}: TIA {tia:.4g} MBq h ± {u:.2g} %, effective half-life {half:.4g} h, {part:.0f} % extrapolated"
-    )
-    return text.format(
-        model=fit.model,
-        tia=fit.tia_mbq_h,
-        u=100 * fit.u_tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h else float("nan"),
-        half=fit.effective_half_life_h,
+        "{model}: TIA {tia} MBq h ({u} %, k=1), effective half-life {half} h, "
+        "{part:.0f} % of the TIA after the last point."
+    ).format(
+        model=results_nodes.model_title(fit.model),
+        tia=shown_tables.pair(fit.tia_mbq_h, fit.u_tia_mbq_h),
+        u=shown_tables.number(share, 2),
+        half=shown_tables.number(fit.effective_half_life_h, 3),
         part=100 * fit.extrapolated_fraction,
     )
+    if share > LARGE_U_PERCENT:
+        text += " " + _("The points hardly determine this model; choose one with fewer parameters.")
+    return text

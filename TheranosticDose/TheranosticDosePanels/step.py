@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import install
+from TheranosticDoseSlicer.shown_tables import ShownTable
 
 
 class StepPanel:
@@ -15,6 +16,7 @@ class StepPanel:
     def __init__(self, controller) -> None:
         self.controller = controller
         self.ui = controller.ui
+        self.shownTables = {}
         self.title = getattr(self.ui, self.section).text
         getattr(self.ui, self.section).connect("contentsCollapsed(bool)", self._onCollapsed)
         self.connect()
@@ -66,13 +68,14 @@ class StepPanel:
         """Enable a button, or disable it and say why in its tooltip."""
         self.controller.bar.setButton(name, reason)
 
-    def setTable(self, name: str, role: str) -> None:
-        """Show the table node of a role in a table view."""
-        view = getattr(self.ui, name)
+    def setTable(self, name: str, role: str, **how) -> None:
+        """Show the table node of a role in a table view; ``how`` as ``ShownTable`` takes it."""
+        if name not in self.shownTables:
+            view = getattr(self.ui, name)
+            self.shownTables[name] = ShownTable(view, errors=self.controller.errorsShown, **how)
         case = self.controller.case
         node = case.get(role) if case is not None else None
-        if view.mrmlTableNode() is not node:
-            view.setMRMLTableNode(node)
+        self.shownTables[name].show(node)
         self.show(name, node is not None and node.GetNumberOfRows() > 0)
 
     def setItems(self, name: str, items: list[tuple[str, str]], current: str) -> None:

@@ -57,8 +57,15 @@ class StudyPanel(StepPanel):
         no_volume = _("There is no SPECT volume in the scene that is not part of a cycle yet.")
         self.setButton("sceneButton", "" if _spectVolumes() else no_volume)
         self.setButton("tryButton", "")
-        self.setTable("timePointsTable", roles.TIME_POINTS)
-        self.setTable("findingsTable", roles.FINDINGS)
+        self.setTable(
+            "timePointsTable",
+            roles.TIME_POINTS,
+            columns=study_nodes.shown_time_points,
+            editable=study_nodes.EDITABLE,
+        )
+        self.setTable(
+            "findingsTable", roles.FINDINGS, columns=study_nodes.shown_findings, wrapped=study_nodes.FINDING
+        )
         self.show("findingsLabel", self.ui.findingsTable.mrmlTableNode() is not None)
         self._applyAdministration()
 

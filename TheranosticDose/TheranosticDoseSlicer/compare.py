@@ -9,7 +9,7 @@ from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.geometry import array_of, image_like
 
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import display, images
+from TheranosticDoseSlicer import display, engine_table, images
 
 if TYPE_CHECKING:
     from TheranosticDoseSlicer.case import Case
@@ -81,8 +81,9 @@ def _sentence(first: str, second: str, live) -> str:
     for result in live.results if live is not None else ():
         if first in result.dvh and second in result.dvh and result.dvh[second].mean_gy > 0:
             relative = result.dvh[first].mean_gy / result.dvh[second].mean_gy - 1.0
-            parts.append((abs(relative), f"{result.name} {100 * relative:+.1f}\u00a0%"))
+            parts.append((abs(relative), f"{result.name}\u00a0{100 * relative:+.1f}\u00a0%"))
     if not parts:
         raise InputError("There is no VOI with both doses to compare.")
     parts.sort(reverse=True)
-    return f"{first} against {second}, mean dose: " + ", ".join(text for _, text in parts[:6])
+    names = [engine_table.short_title(engine) for engine in (first, second)]
+    return f"{names[0]} against {names[1]}, mean dose: " + ", ".join(text for _, text in parts[:6])

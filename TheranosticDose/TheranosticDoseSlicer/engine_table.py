@@ -19,12 +19,26 @@ TITLES = {
     "cnn": "Neural network",
     "cnn_pvc": "Neural network, recovered activity",
 }
+SHORT_TITLES = {
+    "led": "LED",
+    "vsv": "VSV water",
+    "vsv_density": "VSV density",
+    "mc": "Monte Carlo",
+    "gate": "GATE",
+    "cnn": "Network",
+    "cnn_pvc": "Network, recovered",
+}
 OUTDATED = "TheranosticDose.Outdated"
 
 
 def title(engine: str) -> str:
     """Return what the user reads."""
     return TITLES.get(engine, engine)
+
+
+def short_title(engine: str) -> str:
+    """Return what the user reads in tables, plots and sentences."""
+    return SHORT_TITLES.get(engine, engine)
 
 
 def availability() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.findings import Finding
 
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import codes, exchange, images, tables, weights
+from TheranosticDoseSlicer import codes, exchange, images, shown_tables, tables, weights
 from TheranosticDoseSlicer.beside import last
 from TheranosticDoseSlicer.case import Case
 
@@ -27,9 +27,13 @@ LABEL, TIME, ACTIVITY, SCALE, UNIT, DURATION, USE = (
     "duration (s)",
     "use",
 )
+EDITABLE = (USE, TIME, ACTIVITY, SCALE, DURATION)
+"""The columns that a user may change in the panel."""
+FINDING = "finding"
 STUDY_RECORD, STEP_FINDINGS, MEASURED, SHOWN = "study", "findings/", "measuredActivity", "shownScale"
 ADMINISTRATION_BY_HAND = "administrationByHand"
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
+_UNIT_SHOWN = {"BQML": "Bq/mL", "CNTS": "counts"}
 _UNIT_OF_QUANTITY = {"spect_bq_ml": "BQML", "spect_counts": "CNTS"}
 
 
@@ -88,6 +92,33 @@ def time_point_columns(study: Study) -> list[tables.Column]:
         tables.Column(SCALE, [1.0] * len(totals), "", "factor on the voxel values"),
         tables.Column(UNIT, [a.unit for a in study.acquisitions]),
         tables.Column(DURATION, [float(a.duration_s or 0.0) for a in study.acquisitions], "s"),
+    ]
+
+
+def shown_time_points(node) -> list[tables.Column]:
+    """Return the table of the time points as the panel shows it: units in words, counts called counts."""
+    units = [row[UNIT] for row in tables.rows_of(node)]
+    found = []
+    for column in shown_tables.columns_of(node):
+        if column.name == ACTIVITY:
+            values = [
+                f"{value} counts" if unit == "CNTS" else value
+                for value, unit in zip(column.values, units, strict=True)
+            ]
+            column = dataclasses.replace(column, values=values)
+        elif column.name == UNIT:
+            column = dataclasses.replace(column, values=[_UNIT_SHOWN.get(unit, unit) for unit in units])
+        found.append(column)
+    return found
+
+
+def shown_findings(node) -> list[tables.Column]:
+    """Return the findings as the panel shows them: what was found with its remedy, in lines that wrap."""
+    rows = tables.rows_of(node)
+    texts = [" ".join(part for part in (row[FINDING], row["remedy"]) if part) for row in rows]
+    return [
+        tables.Column("severity", [row["severity"] for row in rows]),
+        tables.Column(FINDING, texts, description="and what would make it certain"),
     ]
 
 
@@ -247,7 +278,7 @@ def set_findings(case: Case, step: str, findings) -> None:
     values.sort(key=lambda value: SEVERITY_ORDER.index(value["severity"]))
     columns = [
         tables.Column("severity", [value["severity"] for value in values]),
-        tables.Column("finding", [value["message"] for value in values]),
+        tables.Column(FINDING, [value["message"] for value in values]),
         tables.Column("remedy", [value["remedy"] for value in values]),
         tables.Column("source", [value["source"] for value in values]),
         tables.Column("field", [value["field"] for value in values]),

@@ -55,7 +55,7 @@ def rows_of(node) -> list[dict[str, Any]]:
     columns = {}
     for index in range(table.GetNumberOfColumns()):
         array = table.GetColumn(index)
-        columns[array.GetName()] = _values(array)
+        columns[array.GetName()] = values_of(array)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
@@ -94,7 +94,8 @@ def _array(column: Column):
     return array
 
 
-def _values(array) -> list[Any]:
+def values_of(array) -> list[Any]:
+    """Return the values of a column as plain Python values."""
     number = array.GetNumberOfValues()
     if array.IsA("vtkStringArray"):
         return [array.GetValue(i) for i in range(number)]
