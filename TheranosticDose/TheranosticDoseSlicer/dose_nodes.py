@@ -248,17 +248,20 @@ def load_vois(case: Case, vois: tuple[Voi, ...], segmentation=None) -> Iterator[
         yield voi.name
 
 
-def without_edited(case: Case, registered: RegisteredStudy, segmentation) -> RegisteredStudy:
+def without_edited(
+    case: Case, registered: RegisteredStudy, segmentation, digests: dict[str, str]
+) -> RegisteredStudy:
     """Return the study without the outlines of the files whose segment was edited or removed.
 
+    ``digests`` are the fingerprints of the segments by their id; one that is not among them counts as removed.
     An outline that was drawn on several scans is measured on each of them; one that was changed here counts
     as it is now, for all time points.
     """
     names = set()
     for segment_id in segments.segment_ids(segmentation):
-        name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
-        if not _edited_by_hand(case, segmentation, name):
-            names.add(name)
+        segment = segmentation.GetSegmentation().GetSegment(segment_id)
+        if segment_id in digests and not _weights_outdated(case, segment_id, digests[segment_id]):
+            names.add(segment.GetName())
     kept = tuple(voi for voi in registered.study.vois if voi.name in names)
     return dataclasses.replace(registered, study=dataclasses.replace(registered.study, vois=kept))
 
@@ -276,8 +279,13 @@ def _edited_by_hand(case: Case, segmentation, name: str) -> bool:
     segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
     if not segment_id:
         return False
-    segment, kept = segments.read_segment(segmentation, segment_id), case.get(roles.WEIGHTS + segment_id)
-    return segment is not None and (kept is None or kept.GetAttribute(weights.DIGEST) != segment.digest)
+    segment = segments.read_segment(segmentation, segment_id)
+    return segment is not None and _weights_outdated(case, segment_id, segment.digest)
+
+
+def _weights_outdated(case: Case, segment_id: str, digest: str) -> bool:
+    kept = case.get(roles.WEIGHTS + segment_id)
+    return kept is None or kept.GetAttribute(weights.DIGEST) != digest
 
 
 def keep_weights(case: Case, segmentation, segment_id: str, voi: Voi) -> None:

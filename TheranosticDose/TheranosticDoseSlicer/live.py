@@ -65,6 +65,9 @@ class Live:
         self._anatomy: tuple[tuple, Anatomy] | None = None
         self._dose: LiveDose | None = None
         self._regions: KeptRegions | None = None
+        self._segments: dict[str, tuple] = {}
+        # Boxes of what changed since the TIA map followed; kept here because an update may be stopped at any step.
+        self._changed: list[tuple] = []
 
     @property
     def results(self) -> tuple[VoiResult, ...]:
@@ -98,7 +101,7 @@ class Live:
             registered = yield from dose_nodes.registered_steps(self.case)
             self._registered = stamp, registered
             self._kept.clear()
-            self._dose = None
+            self._dose, self._changed = None, []
 
     def anatomy(self) -> Anatomy:
         """Return density and tissue; read again only when they changed."""
@@ -119,18 +122,16 @@ class Live:
 
     def update(self) -> Iterator[str]:
         """Bring everything up to date, one short step each; the tables follow."""
-        changed: list[tuple] = []
-        yield from self.update_curves(changed)
+        yield from self.update_curves()
         if self.case.get(roles.TIA) is not None and self.case.record("engineOrder"):
-            yield from self._update_dose(changed)
+            yield from self._update_dose()
         results_nodes.write_results(self.case, self.results, self._dose.doses if self._dose else {})
         yield "tables"
         results_nodes.write_curve(self.case, self.result(self.case.record("selectedVoi", "")), self)
         yield "curve"
 
-    def update_curves(self, changed: list[tuple] | None = None) -> Iterator[str]:
-        """Bring weights, activities and fits up to date; boxes of changed VOIs go to ``changed``."""
-        changed = [] if changed is None else changed
+    def update_curves(self) -> Iterator[str]:
+        """Bring weights, activities and fits up to date."""
         yield from self._read_registered()
         registered, anatomy = self.registered(), self.anatomy()
         node = self.case.require(
@@ -148,26 +149,27 @@ class Live:
                 continue
             current[segment_id] = kept
             if before is not None and before is not kept:
-                changed.append(union([kept.box, before.box]))
-        changed += [known[gone].box for gone in known if gone not in current]
+                self._changed.append(union([kept.box, before.box]))
+        self._changed += [known[gone].box for gone in known if gone not in current]
         self._kept = current
         if not current:
             raise InputError(f"All segments of {node.GetName()!r} are empty.")
         yield from self._measure(registered, anatomy)
-        for kept in current.values():
-            if self._fit(kept, registered):
-                changed.append(kept.box)
-                yield kept.voi.name
+        yield from self._fit(registered)
 
     def _empty(self, node, segment_id: str) -> None:
         name = node.GetSegmentation().GetSegment(segment_id).GetName()
         self.problems.append(f"The segment {name!r} is empty and left out.")
 
     def _weights(self, node, segment_id, kept: _Kept | None, registered) -> _Kept | None:
+        stamp = segments.stamp(node, segment_id)
+        if kept is not None and self._segments.get(segment_id) == (stamp, kept.mask_key):
+            return kept
         segment = segments.read_segment(node, segment_id)
         if segment is None:
             return None
         key = (segment.digest, segment.name, segment.kind, json.dumps(segment.code))
+        self._segments[segment_id] = stamp, key
         if kept is not None and kept.mask_key == key:
             return kept
         voi = dose_nodes.voi_of(self.case, node, segment_id, registered)
@@ -212,60 +214,64 @@ class Live:
             yield "activities"
 
     def _as_drawn(self, registered) -> RegisteredStudy:
-        return dose_nodes.without_edited(self.case, registered, self.case.get(roles.SEGMENTATION))
+        digests = {segment_id: kept.mask_key[0] for segment_id, kept in self._kept.items()}
+        return dose_nodes.without_edited(self.case, registered, self.case.get(roles.SEGMENTATION), digests)
 
     def registered_for_run(self) -> RegisteredStudy:
         """Return the registered study with the outlines that still count as the files have them."""
         return self._as_drawn(self.registered())
 
-    def _fit(self, kept: _Kept, registered) -> bool:
-        """Fit the curve of a VOI where its points or settings changed; return whether it did."""
-        edit = edits.CurveEdit.from_dict(self.case.record(EDITS, {}).get(kept.voi.name, {}))
-        chosen = repr(edit), repr(self.settings.fit)
-        before, kept.curve_key = kept.curve_key, (kept.measured_key, *chosen)
-        if kept.curve_key == before or (before[1:] == chosen and _same_points(kept.fitted, kept.measured)):
-            return False
-        kept.fitted, kept.result = kept.measured, self._fitted(kept.measured, edit, registered)
-        return True
+    def _fit(self, registered) -> Iterator[str]:
+        """Fit the curves of the VOIs whose points or settings changed."""
+        edited, wanted = self.case.record(EDITS, {}), []
+        for kept in self._kept.values():
+            edit = edits.CurveEdit.from_dict(edited.get(kept.voi.name, {}))
+            chosen = repr(edit), repr(self.settings.fit)
+            key, before = (kept.measured_key, *chosen), kept.curve_key
+            if key == before:
+                continue
+            if before[1:] == chosen and _same_points(kept.fitted, kept.measured):
+                kept.curve_key = key
+            else:
+                wanted.append((kept, edit, key))
+        if not wanted:
+            return
+        measured = [(kept.measured, edit) for kept, edit, _ in wanted]
+        found = yield from beside(functools.partial(_fitted, measured, registered, self.settings), "curves")
+        for (kept, _, key), (result, problem) in zip(wanted, found, strict=True):
+            kept.curve_key, kept.fitted, kept.result = key, kept.measured, result
+            self._changed.append(kept.box)
+            if problem:
+                self.problems.append(problem)
+        yield "curves"
 
-    def _fitted(self, measured: VoiResult, edit: edits.CurveEdit, registered) -> VoiResult:
-        from TheranosticDoseLib.nuclides import nuclide
-        from TheranosticDoseLib.workflow import steps
-
-        half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
-        time_h = registered.study.time_h
-        try:
-            if not edit.empty:
-                return edits.with_edit(measured, edit, time_h, half_life_h, self.settings)[0]
-            points = measured.activity_mbq, measured.u_activity_mbq
-            fit = steps.fit_voi(time_h, *points, half_life_h, self.settings.fit, measured.prior)
-            return dataclasses.replace(measured, fit=fit)
-        except TheranosticDoseError as error:
-            # One curve that cannot be fitted must not take the others with it.
-            self.problems.append(str(error))
-            logging.warning("%s", error)
-            return dataclasses.replace(measured, fit=None)
-
-    def _update_dose(self, changed: list[tuple]) -> Iterator[str]:
+    def _update_dose(self) -> Iterator[str]:
         keys = self.keys()
         if self._dose is None:
             self._dose = LiveDose(self.case, self.anatomy())
             # The doses of the scene may belong to earlier outlines or curves, or to exactly these.
             known = self.case.record(DOSE_OF, {})
-            changed = [
+            self._changed = [
                 kept.box for kept in self._kept.values() if known.get(kept.voi.name) != keys[kept.voi.name]
             ]
             if set(known) - set(keys):
-                changed = [self._dose.whole]
+                self._changed = [self._dose.whole]
             yield "doses read"
             yield from self._dose.prepare(self.settings)
         corrections = edits.corrections_of(self.registered().study)
         boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
-        yield from self._dose.update(self.results, boxes, changed, self.settings)
-        for kept in self._kept.values():
-            if set(kept.result.dvh) != set(self._dose.doses) or self._dose.touches(kept.box):
-                kept.result = self._dose.evaluated(kept.result, kept.box, corrections, self.settings)
-                yield kept.result.name
+        changed = bool(self._changed)
+        yield from self._dose.update(self.results, boxes, self._changed, self.settings)
+        reached = [
+            kept
+            for kept in self._kept.values()
+            if set(kept.result.dvh) != set(self._dose.doses) or self._dose.touches(kept.box)
+        ]
+        if reached:
+            inside = [(kept.result, kept.box) for kept in reached]
+            evaluate = functools.partial(self._dose.evaluated, inside, corrections, self.settings)
+            for kept, result in zip(reached, (yield from beside(evaluate, "histograms")), strict=True):
+                kept.result = result
         self._dose.changed = []
         if changed:
             self.case.set_record(DOSE_OF, keys)
@@ -281,6 +287,39 @@ class Live:
             else:
                 stamps.append((node.GetID(), node.GetNumberOfDataNodes()))
         return tuple(stamps)
+
+
+def _fitted(
+    measured: list[tuple[VoiResult, edits.CurveEdit]], registered: RegisteredStudy, settings: RunSettings
+) -> list[tuple[VoiResult, str]]:
+    """Return the VOIs with their curves, and why there is none where there is none."""
+    from TheranosticDoseLib.nuclides import nuclide
+    from TheranosticDoseLib.workflow import steps
+
+    half_life_h = nuclide(registered.study.administration.nuclide).half_life_h
+    time_h = registered.study.time_h
+
+    def one(result: VoiResult, edit: edits.CurveEdit) -> tuple[VoiResult, str]:
+        try:
+            if not edit.empty:
+                return edits.with_edit(result, edit, time_h, half_life_h, settings)[0], ""
+            return together([result])[0]
+        except TheranosticDoseError as error:
+            # One curve that cannot be fitted must not take the others with it.
+            logging.warning("%s", error)
+            return dataclasses.replace(result, fit=None), str(error)
+
+    def together(results: list[VoiResult]) -> list[tuple[VoiResult, str]]:
+        points = [(result.activity_mbq, result.u_activity_mbq) for result in results]
+        fits = steps.fit_vois(time_h, points, half_life_h, settings.fit, [result.prior for result in results])
+        return [(dataclasses.replace(r, fit=fit), "") for r, fit in zip(results, fits, strict=True)]
+
+    plain = [result for result, edit in measured if edit.empty]
+    try:
+        found = dict(zip((result.name for result in plain), together(plain), strict=True))
+    except TheranosticDoseError:
+        found = {}
+    return [found.get(result.name) or one(result, edit) for result, edit in measured]
 
 
 def _same_points(first: VoiResult, second: VoiResult) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,22 +48,30 @@ class LiveDose:
     def update(
         self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: list[Box], settings: RunSettings
     ) -> Iterator[str]:
-        """Bring TIA and doses up to date after a change inside the boxes ``changed``."""
-        changed = [box for box in changed if all(s.stop > s.start for s in box)]
-        if not changed:
+        """Bring TIA and doses up to date after a change inside the boxes ``changed``, which is empty then."""
+        places = [box for box in changed if all(s.stop > s.start for s in box)]
+        if not places:
             return
-        box, added = self.tia.update(results, boxes, union(changed), settings)
-        yield "TIA"
+        find = functools.partial(self.tia.change, results, boxes, union(places), settings)
+        box, added = yield from beside(find, "TIA")
+        changed.clear()
         if not np.any(added):
             return
+        self.tia.array[box] += added
         images.set_image(self.case.get(roles.TIA), self.tia.image())
-        yield "TIA shown"
-        for engine in list(self.doses):
-            node = self.case.get(roles.DOSE + engine)
-            if engine not in LOCAL + LINEAR:
-                node.SetAttribute(OUTDATED, "1")
-                continue
-            yield from self._follow(engine, node, box, added, settings)
+        left = list(self.doses)
+        try:
+            yield "TIA shown"
+            for engine in self.doses:
+                if engine in LOCAL + LINEAR:
+                    yield from self._follow(engine, self.case.get(roles.DOSE + engine), box, added, settings)
+                    left.remove(engine)
+        finally:
+            # Those that do not follow, and all that are left where the update is stopped here.
+            for engine in left:
+                node = self.case.get(roles.DOSE + engine)
+                if node is not None:
+                    node.SetAttribute(OUTDATED, "1")
         followed = set(self.case.record(FOLLOWED, [])) | {e for e in self.doses if e in LOCAL + LINEAR}
         self.case.set_record(FOLLOWED, sorted(followed))
 
@@ -116,8 +126,14 @@ class LiveDose:
                 dose += np.float32(sign) * array_of(result.dose)
         return dose
 
-    def evaluated(self, result: VoiResult, box: Box, corrections: tuple, settings: RunSettings) -> VoiResult:
-        """Return a VOI's result with its histograms, uncertainty, BED and EQD2."""
+    def evaluated(
+        self, results: list[tuple[VoiResult, Box]], corrections: tuple, settings: RunSettings
+    ) -> list[VoiResult]:
+        """Return results of VOIs, each given with its box, with histograms, uncertainty, BED and EQD2."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda of: self._evaluated(*of, corrections, settings), results))
+
+    def _evaluated(self, result: VoiResult, box: Box, corrections: tuple, settings: RunSettings) -> VoiResult:
         from TheranosticDoseLib.workflow import steps
 
         small = dataclasses.replace(result.voi, weights=cropped(result.voi.weights, box))

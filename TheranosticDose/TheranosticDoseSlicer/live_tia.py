@@ -22,16 +22,16 @@ Box = tuple[slice, slice, slice]
 
 
 class LiveTia:
-    """The map in memory; :meth:`update` changes a box of it."""
+    """The map in memory; :meth:`change` says what an edit does to a box of it."""
 
     def __init__(self, voxels: VoxelFit, tia) -> None:
         self.voxels, self.grid = voxels, voxels.tia_mbq_h_ml
         self.array = np.array(array_of(tia), np.float32)
 
-    def update(
+    def change(
         self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: Box, settings: RunSettings
     ) -> tuple[Box, np.ndarray]:
-        """Bring the map up to date after a change inside ``changed``; return a box and what was added there."""
+        """Return a box, and what a change inside ``changed`` adds to the map there."""
         from TheranosticDoseLib.workflow import steps
 
         scaling = [r for r in results if r.fit is not None and r.voi.kind not in steps.NOT_SCALED]
@@ -49,7 +49,6 @@ class LiveTia:
                 # Voxels of a VOI that nothing reached keep what they have.
                 added[array_of(result.voi.weights)[box] > 0] = 0.0
         added[np.abs(added) <= ROUNDING * self.array[box]] = 0.0
-        self.array[box] += added
         return box, added
 
     def image(self):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 from TheranosticDoseLib.errors import InputError
 
 from TheranosticDoseSlicer import images
@@ -216,6 +217,14 @@ def require_segments(node) -> None:
         )
 
 
+def stamp(node, segment_id: str) -> tuple[int, ...]:
+    """Return numbers that are others once a segment or its voxels were changed, read at no cost."""
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    labelmap = segment.GetRepresentation(LABELMAP)
+    changed = (labelmap.GetMTime(), labelmap.GetPointData().GetMTime()) if labelmap is not None else ()
+    return segment.GetMTime(), *changed
+
+
 def read_segment(node, segment_id: str) -> Segment | None:
     """Return one segment with its mask; ``None`` where it is empty."""
     import slicer
@@ -229,7 +238,12 @@ def read_segment(node, segment_id: str) -> Segment | None:
     array = _array_of(oriented)
     if array is None or not array.any():
         return None
-    mask = _image_of(oriented, array)
+    # The labelmap of several segments may be much larger than this one.
+    box = bounding_box(array)
+    low = np.array(oriented.GetExtent()[::2]) + [part.start for part in box[::-1]]
+    array = array[box]
+    # With a rim of zeros, so that an interpolation at the edge of the box is that of the whole image.
+    mask = _image_of(oriented, np.pad(array, 1), low - 1)
     return Segment(
         segment_id=segment_id,
         name=segment.GetName(),
@@ -238,7 +252,7 @@ def read_segment(node, segment_id: str) -> Segment | None:
         code=code_of(segment),
         acquisition=tag_of(segment, ACQUISITION_TAG),
         origin=tag_of(segment, ORIGIN_TAG) or "drawn in 3D Slicer",
-        digest=_digest(array, mask),
+        digest=_digest(array, mask[1:-1, 1:-1, 1:-1]),
     )
 
 
@@ -267,29 +281,26 @@ def _array_of(oriented) -> np.ndarray | None:
     return (numpy_support.vtk_to_numpy(scalars).reshape(shape) > 0).astype(np.uint8)
 
 
-def _image_of(oriented, array: np.ndarray):
+def _image_of(oriented, array: np.ndarray, low: np.ndarray):
+    """Return the image of a box of a labelmap that begins at the voxel ``low`` (x, y, z)."""
     import SimpleITK as sitk
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     oriented.GetImageToWorldMatrix(matrix)
     values = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
-    low = np.array([*oriented.GetExtent()[::2], 1.0])
     spacing = np.linalg.norm(values[:3, :3], axis=0)
     flip = np.diag([-1.0, -1.0, 1.0])
     image = sitk.GetImageFromArray(array)
-    images.set_geometry(image, flip @ (values @ low)[:3], spacing, flip @ (values[:3, :3] / spacing))
+    images.set_geometry(image, flip @ (values @ [*low, 1.0])[:3], spacing, flip @ (values[:3, :3] / spacing))
     return image
 
 
 def _digest(array: np.ndarray, image) -> str:
-    """A fingerprint of a mask and its place: the same after saving and loading, and for any bounding box."""
-    inside = np.argwhere(array)
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    box = np.ascontiguousarray(array[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
-    origin = image.TransformIndexToPhysicalPoint([int(v) for v in low[::-1]])
+    """A fingerprint of a mask in the box around it, and its place: the same after saving and loading."""
+    origin = image.GetOrigin()
     # Steps of 0.05 mm that begin at an odd place: round numbers, which are usual, do not lie at an edge of them.
     place = np.floor(np.array(origin) / 0.05 + 0.3719).astype(int).tolist()
     spacing = np.floor(np.array(image.GetSpacing()) / 0.001 + 0.3719).astype(int).tolist()
-    text = f"{box.shape} {place} {spacing}"
-    return hashlib.sha256(text.encode() + np.packbits(box).tobytes()).hexdigest()[:16]
+    text = f"{array.shape} {place} {spacing}"
+    return hashlib.sha256(text.encode() + np.packbits(array).tobytes()).hexdigest()[:16]

@@ -61,8 +61,9 @@ class DoseOfChange:
         decays = decays_per_voxel(image_like(change, self._tia))
         return self._module.change(decays, self._anatomy, self._nuclide, self._settings, *self._more)
 
-    def _of_the_whole(self, decays: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _of_the_whole(self, decays: np.ndarray) -> tuple[Any, ...]:
         if not hasattr(self._module, "factor_of_photons"):
             return ()
         decays = (decays / decays.max()).astype(np.float32)
-        return (self._module.factor_of_photons(decays, self._anatomy, self._nuclide, self._settings),)
+        factor = self._module.factor_of_photons(decays, self._anatomy, self._nuclide, self._settings)
+        return factor, self._module.class_means(decays, self._anatomy, self._settings)

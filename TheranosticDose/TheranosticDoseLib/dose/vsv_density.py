@@ -96,7 +96,7 @@ def components(
     photon = convolve(decays, water.photon_kev)
     photon *= factor_of_photons(decays, anatomy, nuclide, settings)
     report(progress, 0.8, "Electrons by class of tissue")
-    electron, used = _electrons(nuclide, decays, density, tissue == tissues.BONE, tia.GetSpacing())
+    electron, used = _electrons(nuclide, decays, density, tissue == tissues.BONE, tia.GetSpacing(), {})
     volume = voxel_volume_ml(tia)
     to_gy = scale * KEV_PER_G_TO_GY / volume
     record = {
@@ -118,13 +118,28 @@ def factor_of_photons(
     return photon_factor(decays, density, anatomy.tissue_array(), nuclide, spacing_mm, settings)
 
 
+def class_means(
+    decays: np.ndarray, anatomy: Anatomy, settings: EngineSettings
+) -> dict[tuple[str, int], float]:
+    """Return the mean density, g/cm3, of each class of tissue that holds activity, by medium and number."""
+    from TheranosticDoseLib import tissues
+
+    density, is_bone = _without_gas(anatomy, settings), anatomy.tissue_array() == tissues.BONE
+    return {(medium, index): mean for medium, index, mean, _ in _classes(decays, density, is_bone, {})}
+
+
 def change(
-    decays: np.ndarray, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings, factor: np.ndarray
+    decays: np.ndarray,
+    anatomy: Anatomy,
+    nuclide: Nuclide,
+    settings: EngineSettings,
+    factor: np.ndarray,
+    means: dict[tuple[str, int], float],
 ) -> np.ndarray:
     """Return the dose, Gy, that decays per voxel ``(z, y, x)`` add or, where they are negative, take away.
 
-    Linear in the decays: ``factor`` is that of the photons of the whole map (:func:`factor_of_photons`), which a
-    change of a part of it hardly moves.
+    Linear in the decays: what the whole map decides, ``factor`` of the photons (:func:`factor_of_photons`) and
+    ``means`` of the classes (:func:`class_means`), is hardly moved by a change of a part of it.
     """
     from TheranosticDoseLib import tissues
     from TheranosticDoseLib.dose.kernels.convolve import convolve
@@ -135,7 +150,7 @@ def change(
     scale = np.abs(decays).max()
     decays = (decays / scale).astype(np.float32)
     density, is_bone = _without_gas(anatomy, settings), anatomy.tissue_array() == tissues.BONE
-    electron, _ = _electrons(nuclide, decays, density, is_bone, grid.GetSpacing())
+    electron, _ = _electrons(nuclide, decays, density, is_bone, grid.GetSpacing(), means)
     energy = electron / density + convolve(decays, water.photon_kev) * (factor / water.density_g_cm3)
     return energy * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(grid))
 
@@ -145,17 +160,18 @@ def _without_gas(anatomy: Anatomy, settings: EngineSettings) -> np.ndarray:
     return np.where(density < settings.gas_density_g_cm3, np.float32(1.0), density)
 
 
-def _electrons(nuclide, decays, density, is_bone, spacing_mm) -> tuple[np.ndarray, list[list]]:
+def _electrons(nuclide, decays, density, is_bone, spacing_mm, means) -> tuple[np.ndarray, list[list]]:
     """Return the energy of the electrons where it ends, keV, and the medium and density of each class."""
     from TheranosticDoseLib.dose.kernels.convolve import convolve_box
 
     electron, used = np.zeros(density.shape, np.float32), []
     box = bounding_box(decays != 0)
-    inside = decays[box], density[box], is_bone[box]
-    for kernel, share in _classes(nuclide, *inside, spacing_mm, density.shape):
-        reached, energy = convolve_box(share, box, density.shape, kernel.electron_kev)
+    for medium, _, mean, here in _classes(decays[box], density[box], is_bone[box], means):
+        kernel = _class_kernel(nuclide, medium, mean, tuple(spacing_mm), density.shape)
+        share = np.where(here, decays[box], np.float32(0.0))
+        reached, energy = convolve_box(share, box, density.shape, kernel)
         electron[reached] += energy
-        used.append([kernel.provenance["medium"], round(kernel.density_g_cm3, 4)])
+        used.append([medium, round(mean, 4)])
     return electron, used
 
 
@@ -178,31 +194,36 @@ def electrons_by_target(
     scale = decays.max()
     decays = (decays / scale).astype(np.float32)
     energy, everywhere = np.zeros(density.shape, np.float32), np.ones(density.shape, np.float32)
-    for kernel, here in _classes(nuclide, everywhere, density, is_bone, tia.GetSpacing(), density.shape):
-        energy[here > 0] = convolve(decays, kernel.electron_kev)[here > 0]
+    for medium, _, mean, here in _classes(everywhere, density, is_bone, {}):
+        kernel = _class_kernel(nuclide, medium, mean, tuple(tia.GetSpacing()), density.shape)
+        energy[here] = convolve(decays, kernel)[here]
     return energy / density * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(tia))
 
 
-def _classes(nuclide, decays, density, is_bone, spacing_mm, shape) -> Iterator[tuple]:
-    """Give the electron kernel, for a grid of ``shape``, of each class that holds activity, with that activity."""
+def _classes(decays, density, is_bone, means) -> Iterator[tuple[str, int, float, np.ndarray]]:
+    """Give medium, number, mean density and voxels of each class with activity; the mean is that of ``means``."""
     active = decays != 0
     number = np.digitize(density, EDGES_G_CM3).astype(np.int8)
     for medium, here in (("water", active & ~is_bone), ("bone", active & is_bone)):
-        for index in np.unique(number[here]):
+        for index in np.unique(number[here]).tolist():
             chosen = here & (number == index)
-            mean = float(np.average(density[chosen], weights=np.abs(decays[chosen])))
-            # Steps of 2 % in density: the same few kernels serve while activity or anatomy change a little.
-            mean = float(np.exp(0.02 * np.round(np.log(mean) / 0.02)))
-            share = np.where(chosen, decays, np.float32(0.0))
-            yield _class_kernel(nuclide, medium, mean, tuple(spacing_mm), tuple(shape)), share
+            mean = means.get((medium, index))
+            if mean is None:
+                mean = float(np.average(density[chosen], weights=np.abs(decays[chosen])))
+                # Steps of 2 % in density: the same few kernels serve while activity or anatomy change a little.
+                mean = float(np.exp(0.02 * np.round(np.log(mean) / 0.02)))
+            yield medium, index, mean, chosen
 
 
 @functools.lru_cache(maxsize=64)
-def _class_kernel(nuclide, medium, density, spacing_mm, shape):
-    from TheranosticDoseLib.dose.kernels import point_kernel, voxel_kernel
+def _class_kernel(nuclide, medium, density, spacing_mm, shape) -> np.ndarray:
+    """Return the electron kernel of a class, keV per decay for offsets (z, y, x) from zero up."""
+    from TheranosticDoseLib.dose.kernels import point_kernel
+    from TheranosticDoseLib.dose.kernels.voxel import electron_octant
 
     kernel = point_kernel(nuclide, medium)
-    return voxel_kernel(kernel, spacing_mm, _reach(kernel, density, spacing_mm, shape), density)
+    reach = _reach(kernel, density, spacing_mm, shape)
+    return electron_octant(kernel.at_density(density), spacing_mm, reach)
 
 
 def _reach(kernel, density, spacing_mm, shape) -> tuple[int, ...]:

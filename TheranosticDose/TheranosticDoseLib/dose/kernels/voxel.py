@@ -80,15 +80,22 @@ def voxel_kernel(
     if len(spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_mm):
         raise GeometryError(f"The voxel spacing {tuple(spacing_mm)} mm must be three positive numbers.")
     scaled = kernel if density_g_cm3 is None else kernel.at_density(density_g_cm3)
-    electron = integrate(scaled.electron, spacing_mm, shape)
-    electron[0, 0, 0] += kernel.local_kev
     return VoxelKernel(
-        electron,
+        electron_octant(scaled, spacing_mm, shape),
         integrate(scaled.photon, spacing_mm, shape),
         tuple(float(s) for s in spacing_mm),
         scaled.density_g_cm3,
         {"medium": kernel.medium, "nuclide": kernel.nuclide, **kernel.provenance},
     )
+
+
+def electron_octant(
+    kernel: PointKernel, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Return the electron part alone of :func:`voxel_kernel`, keV per decay ``(z, y, x)``, at the kernel's density."""
+    electron = integrate(kernel.electron, spacing_mm, shape)
+    electron[0, 0, 0] += kernel.local_kev
+    return electron
 
 
 def integrate(
