@@ -90,3 +90,20 @@ def test_a_slicer_whose_python_is_too_old_is_refused_in_a_sentence(slicer_app, m
     with pytest.raises(RuntimeError, match=r"needs 3D Slicer 5\.10"):
         application.load_module(checkout / name / f"{name}.py")
     sys.modules.pop(name)
+
+
+def test_a_new_cycle_is_shown_in_its_selector(module_widget):
+    """One that the panel made, one of the console, and one that the user adds in the selector."""
+    from gui import actions
+    from TheranosticDoseSlicer.case import Case
+
+    panel = module_widget("TheranosticDose")
+    selector = panel.ui.caseSelector
+    first = panel.controller.newCase()
+    assert selector.currentNode() is first.node
+    second = Case.create("Cycle 2")
+    actions.choose(selector, "Cycle 2")
+    assert panel.controller.case.node is second.node
+    actions.choose(selector, "Create new ScriptedModule")
+    assert selector.currentNode() not in (None, first.node, second.node)
+    assert panel.controller.case.node is selector.currentNode()

@@ -52,16 +52,19 @@ class Case:
         """Add a case to the scene."""
         import slicer
 
-        node = slicer.mrmlScene.AddNewNodeByClass(
-            "vtkMRMLScriptedModuleNode", slicer.mrmlScene.GenerateUniqueName(name)
-        )
-        # Shown in the cycle selector; in the tree the case is its folder.
-        node.SetHideFromEditors(False)
-        return cls.adopt(node)
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+        node.UnRegister(None)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
+        # Selectors look at a node when it joins the scene, and not again at one that they turned down.
+        case = cls.adopt(node)
+        slicer.mrmlScene.AddNode(node)
+        return case
 
     @classmethod
     def adopt(cls, node) -> Case:
         """Make a case of an empty scripted module node (one that the user added in a selector)."""
+        # Shown in the cycle selector; in the tree the case is its folder.
+        node.SetHideFromEditors(False)
         node.SetModuleName(MODULE_NAME)
         node.SetAttribute("ModuleName", MODULE_NAME)
         node.SetAttribute(CASE_FLAG, "1")

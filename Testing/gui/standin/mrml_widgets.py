@@ -96,6 +96,7 @@ class NodeComboBox:
         self._current = None
         self._attributes = []
         self._listed = []
+        self._seen = set()
         self._busy = False
         self._observers = Observers(self)
         self._node_observers = Observers(self)
@@ -113,7 +114,9 @@ class NodeComboBox:
     def _scene_set(self):
         self._observers.clear()
         if self._scene is not None:
-            self._observers.add(self._scene, scene_events(), "_refresh")
+            added, removed, batch_end = scene_events()
+            self._observers.add(self._scene, [added, removed], "_nodes_came_or_went")
+            self._observers.add(self._scene, batch_end, "_refresh")
         self._refresh()
 
     def _fits(self, node, hidden_too: bool) -> bool:
@@ -139,10 +142,21 @@ class NodeComboBox:
             wanted = set(found)
             nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
             found = [node for node in nodes if node in wanted]
-        hidden_too = self.showHidden
-        return [node for node in found if self._fits(node, hidden_too)]
+        # A node is looked at when it comes, and again only when it was accepted: the models observe no others
+        # (qMRMLSceneModel::OnlyVisibleNodes), so one that becomes fit later is not noticed.
+        hidden_too, seen = self.showHidden, self._seen
+        self._seen = set(found)
+        return [
+            node
+            for node in found
+            if (node not in seen or node in self._listed) and self._fits(node, hidden_too)
+        ]
 
     def _refresh(self):
+        self._seen = set()
+        self._nodes_came_or_went()
+
+    def _nodes_came_or_went(self):
         scene = self.mrmlScene()
         if self._busy or (scene is not None and scene.IsBatchProcessing() and not scene.IsClosing()):
             return
@@ -150,7 +164,7 @@ class NodeComboBox:
         self._listed = self._nodes()
         self._node_observers.clear()
         for node in self._listed:
-            self._node_observers.add(node, MODIFIED, "_rename")
+            self._node_observers.add(node, MODIFIED, "_node_modified")
         for node in [node for node in self._listed if node not in known]:
             self.nodeAdded.emit(node)
         if self._current is not None and self._current not in self._listed:
@@ -178,6 +192,13 @@ class NodeComboBox:
         offset = 1 if self.noneEnabled else 0
         listed = self._current in self._listed
         self._combo.currentIndex = offset + self._listed.index(self._current) if listed else offset - 1
+
+    def _node_modified(self):
+        hidden_too = self.showHidden
+        if all(self._fits(node, hidden_too) for node in self._listed):
+            self._rename()
+        else:
+            self._nodes_came_or_went()
 
     def _rename(self):
         offset = 1 if self.noneEnabled else 0
