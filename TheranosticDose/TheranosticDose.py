@@ -137,8 +137,9 @@ class TheranosticDoseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self):
-        """Stop following the parameter node; a running step goes on."""
-        self.setParameterNode(None)
+        """Stop following the parameter node; a running step goes on, and what follows it needs the node."""
+        if not self.controller.busy:
+            self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
         """Stop what runs: its results would belong to a scene that is gone."""

@@ -240,3 +240,32 @@ def test_a_folder_that_is_gone_is_one_sentence(way, tmp_path: Path) -> None:
     way.click(way.ui.loadButton)
     way.wait(way.idle, PATIENCE_S, "refusal")
     assert "does not exist" in one_error(way)
+
+
+def test_the_module_may_be_left_while_a_step_runs(balls, tmp_path) -> None:
+    """What follows a step needs the parameters and the cycle, also where another module is shown by then."""
+    balls.open("export")
+    balls.type(balls.ui.exportFolderEdit, str(tmp_path / "out"))
+    task = begin(balls, "exportButton", "running")
+    balls.widget.parent.exit()
+    balls.wait(lambda: not task.running, PATIENCE_S, "end")
+    balls.widget.parent.enter()
+    assert balls.user.texts("error") == []
+    assert balls.case.record("exported") == str(tmp_path / "out")
+    assert balls.ui.openReportButton.enabled
+
+
+def test_segment_and_edit_shows_the_segmentation_in_the_other_module(balls) -> None:
+    import slicer
+    from gui import way as ways
+    from gui.standin import application
+    from TheranosticDoseSlicer import case as roles
+
+    application.load_module(ways.MODULE_FILES["DoseSegmentation"])
+    segmentation = balls.case.get(roles.SEGMENTATION)
+    balls.open("segmentation")
+    balls.click(balls.ui.editSegmentsButton)
+    other = slicer.modules.dosesegmentation.widgetRepresentation()
+    assert other.isEntered
+    assert not balls.widget.parent.isEntered
+    assert other.self().ui.segmentationSelector.currentNode() is segmentation

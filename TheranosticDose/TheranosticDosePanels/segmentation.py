@@ -51,7 +51,8 @@ class SegmentationPanel(StepPanel):
 
     def onEdit(self, _checked=None):
         """Open DoseSegmentation with the images of the reference."""
-        case = self.controller.case
+        # Read first: when the other module is selected, this one is left and lets go of its parameters.
+        case, segmentation = self.controller.case, self.controller.parameters.segmentation
         registered = case.record("registered")
         label = registered["reference"] if registered else case.labels(roles.SPECT)[0]
         slicer.util.selectModule("DoseSegmentation")
@@ -61,6 +62,6 @@ class SegmentationPanel(StepPanel):
         widget.openFor(
             ct=case.get(roles.CT + label),
             spect=spect or case.get(roles.SPECT + label),
-            segmentation=self.controller.parameters.segmentation,
+            segmentation=segmentation,
             browser=browser,
         )

@@ -318,6 +318,20 @@ def unload_module(name: str) -> None:
     sys.modules.pop(name, None)
 
 
+def _select_module(module) -> None:
+    """Show another module: first the one that is shown is left, then the new one is entered."""
+    name = module if isinstance(module, str) else module.name
+    if name not in state.modules:
+        raise RuntimeError(f"there is no module {name}")
+    for other in state.modules.values():
+        widget = vars(other).get("_widget")
+        if other.name != name and widget is not None and widget.isEntered:
+            widget.exit()
+    widget = state.modules[name].widgetRepresentation()
+    if not widget.isEntered:
+        widget.enter()
+
+
 class _Modules:
     """``slicer.modules``."""
 
@@ -378,6 +392,7 @@ def install():
     _save(slicer, "app", state.application)
     _save(slicer, "modules", _Modules())
     _save(slicer, "mrmlScene", None)
+    _save(slicer.util, "selectModule", _select_module)
     for name in standins("qMRML") + standins("qSlicer"):
         _save(slicer, name, standin(name))
     state.manager = standin("qSlicerModuleManager")()
