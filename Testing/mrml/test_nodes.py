@@ -227,6 +227,9 @@ def test_tables_keep_types_units_and_edits(scene) -> None:
     # The view shows titles, not A, B, C with the names as a first row.
     assert node.GetUseColumnTitleAsColumnHeader()
     assert [node.GetColumnTitle(name) for name in ("time", "use", "label")] == ["time", "use", "label"]
+    # The view writes the unit behind the title, so a unit in the name of the column does not stand in it.
+    shown = tables.table_from([tables.Column("time (h)", [4.0], "h")], "Shown")
+    assert (shown.GetColumnTitle("time (h)"), shown.GetColumnUnitLabel("time (h)")) == ("time", "h")
     events = []
     node.AddObserver("ModifiedEvent", lambda *_: events.append(1))
     tables.set_cell(node, 1, "use", True)

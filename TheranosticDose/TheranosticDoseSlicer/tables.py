@@ -27,7 +27,8 @@ def set_table(node, columns: Iterable[Column]) -> None:
         for column in columns:
             array = _array(column)
             node.AddColumn(array)
-            node.SetColumnTitle(column.name, column.name)
+            # The view writes the unit behind the title: "time [h]".
+            node.SetColumnTitle(column.name, column.name.removesuffix(f" ({column.unit})"))
             if column.unit:
                 node.SetColumnUnitLabel(column.name, column.unit)
             if column.description:

@@ -61,7 +61,8 @@ class TableView:
         if not self._table.GetUseColumnTitleAsColumnHeader():
             return chr(ord("A") + column)
         name = self._table.GetTable().GetColumnName(column) or ""
-        return self._table.GetColumnTitle(name) or name
+        title, unit = self._table.GetColumnTitle(name) or name, self._table.GetColumnUnitLabel(name)
+        return f"{title} [{unit}]" if unit else title
 
     def _cell(self, index, column):
         array = self._table.GetTable().GetColumn(column)
