@@ -28,11 +28,6 @@ class TheranosticDoseDICOMPluginClass(DICOMPlugin):
         self.tags["studyDate"] = "0008,0020"
         self.tags["corrected"] = "0028,0051"
 
-    @staticmethod
-    def readerPriority():
-        """Below the confidence of a plain volume reader unless the whole study is selected."""
-        return 0.4
-
     def examineForImport(self, fileLists):
         """Offer one loadable for all series that were selected together."""
         spect, others = [], []
@@ -58,7 +53,7 @@ class TheranosticDoseDICOMPluginClass(DICOMPlugin):
     def load(self, loadable):
         """Load the study as a new case; return whether it worked."""
         from TheranosticDoseLib.errors import TheranosticDoseError
-        from TheranosticDoseSlicer import tasks
+        from TheranosticDoseSlicer import display, tasks
         from TheranosticDoseSlicer.case import Case
 
         case = Case.create("Cycle 1")
@@ -68,6 +63,7 @@ class TheranosticDoseDICOMPluginClass(DICOMPlugin):
             slicer.mrmlScene.RemoveNode(case.node)
             slicer.util.errorDisplay(str(error))
             return False
+        display.show_study(case)
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ slicer = pytest.importorskip("slicer", reason="the slicer-core wheel is not inst
 pytestmark = pytest.mark.slicer
 
 from TheranosticDoseLib.errors import InputError  # noqa: E402
+from TheranosticDoseSlicer import case as roles  # noqa: E402
 from TheranosticDoseSlicer import (  # noqa: E402
     codes,
+    display,
     dose_nodes,
     hierarchy,
     images,
@@ -22,6 +25,7 @@ from TheranosticDoseSlicer import (  # noqa: E402
     tables,
     transforms,
 )
+from TheranosticDoseSlicer.case import Case  # noqa: E402
 
 OBLIQUE = (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
@@ -111,6 +115,58 @@ def test_sequence_is_in_hours_and_keeps_units(scene) -> None:
     assert browser.GetMasterSequenceNode() is sequence
     assert sequences.browser([sequence], browser) is browser
     assert browser.GetNumberOfSynchronizedSequenceNodes(True) == 1
+    shown = browser.GetProxyNode(sequence).GetDisplayNode()
+    assert shown.GetColorNode() is display.dose_color_node()
+    # Colours that somebody chose stay.
+    other = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "mine")
+    shown.SetAndObserveColorNodeID(other.GetID())
+    sequences.browser([sequence], browser)
+    assert shown.GetColorNode() is other
+
+
+@pytest.fixture
+def slice_view(world, monkeypatch):
+    """A slice view of the application, far away from every image; its composite node and its slice node."""
+    import vtk
+
+    logic, logics = slicer.vtkMRMLSliceLogic(), vtk.vtkCollection()
+    logic.SetMRMLApplicationLogic(world.application_logic)
+    logic.SetMRMLScene(world.scene)
+    logic.AddSliceNode("Red")
+    logics.AddItem(logic)
+    world.application_logic.SetSliceLogics(logics)
+    application = SimpleNamespace(applicationLogic=lambda: world.application_logic)
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    logic.GetSliceNode().SetDimensions(100, 100, 1)
+    logic.GetSliceNode().SetXYZOrigin(0.0, 0.0, 0.0)
+    logic.SetSliceOffset(1000.0)
+    yield logic.GetSliceCompositeNode(), logic.GetSliceNode()
+    world.application_logic.SetSliceLogics(None)
+
+
+def test_a_volume_alone_is_shown_in_full_and_the_views_move_to_the_first(slice_view) -> None:
+    composite, view = slice_view
+    spect, ct = (images.volume_from(image(seed), name) for seed, name in enumerate(("SPECT", "CT")))
+    bounds = [0.0] * 6
+    spect.GetRASBounds(bounds)
+    display.show(None, spect)
+    assert composite.GetBackgroundVolumeID() == spect.GetID()
+    assert composite.GetForegroundVolumeID() is None
+    assert bounds[4] <= view.GetSliceOffset() <= bounds[5]
+    # Where something is shown, the user's place stays; a study that was just loaded is shown anyway.
+    view.SetSliceOffset(1000.0)
+    display.show(ct, spect)
+    assert (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()) == (
+        ct.GetID(),
+        spect.GetID(),
+    )
+    assert view.GetSliceOffset() == 1000.0
+    case = Case.create()
+    case.set(roles.SPECT + "24h", spect)
+    display.show_study(case)
+    assert composite.GetBackgroundVolumeID() == spect.GetID()
+    assert spect.GetDisplayNode().GetColorNode() is display.dose_color_node()
+    assert bounds[4] <= view.GetSliceOffset() <= bounds[5]
 
 
 def composite() -> sitk.CompositeTransform:

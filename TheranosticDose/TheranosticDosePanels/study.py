@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import codes, study_nodes, tables, tasks
+from TheranosticDoseSlicer import codes, display, study_nodes, tables, tasks
 
 from TheranosticDosePanels.step import StepPanel
 
@@ -157,6 +157,7 @@ class StudyPanel(StepPanel):
         if new:
             study_nodes.set_administration(case, **new)
         self.showAdministration()
+        display.show_study(case)
         self.controller.refresh()
 
     def onTableEdited(self):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from TheranosticDoseSlicer.case import Case
+
 DOSE_COLORS = "Absorbed dose"
+GREY = "vtkMRMLColorTableNodeGrey"
+"""What a volume has before anybody chose its colours."""
 # Perceptually ordered (dark to light), readable in gray and with the common kinds of colour
 # blindness: the corner points of the "inferno" family in few steps.
 _POINTS = (
@@ -58,6 +65,27 @@ def show_as_dose(node, maximum_gy: float | None = None) -> None:
     display.EndModify(was_modifying)
 
 
+def show_as_activity(node) -> None:
+    """Give a SPECT the colours of the dose, so that it can be told from the CT below it; chosen ones stay."""
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    if node.GetDisplayNode().GetColorNodeID() in (None, GREY):
+        show_as_dose(node)
+
+
+def show_legend(node, title: str, on: bool) -> None:
+    """Show or hide the colour table of a volume in the slice views."""
+    import slicer
+
+    colors = slicer.vtkSlicerColorLogic
+    legend = colors.GetColorLegendDisplayNode(node)
+    if legend is None and on:
+        legend = colors.AddDefaultColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.SetTitleText(title)
+        legend.SetVisibility(on)
+
+
 def isodose_models(dose_node, levels_gy, nodes: dict[str, object]) -> dict[str, object]:
     """Return closed surfaces of equal dose as model nodes; they show as lines in the slice views.
 
@@ -107,17 +135,37 @@ def color_at(fraction: float) -> tuple[float, float, float]:
     return tuple(float(np.interp(value, positions, [c[i] for _, c in _POINTS])) for i in range(3))
 
 
-def show(background=None, foreground=None, opacity: float = 0.5) -> None:
-    """Show volumes in all slice views; ``None`` leaves a layer empty."""
+def show(background=None, foreground=None, opacity: float = 0.5, *, fit: bool = False) -> None:
+    """Show volumes in all slice views; ``None`` leaves a layer empty, one alone is shown in full.
+
+    The views are moved and scaled to the volumes with ``fit``, and where nothing was shown before.
+    """
     import slicer
 
+    if background is None:
+        background, foreground = foreground, None
     composites = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
     composites.UnRegister(None)
     for index in range(composites.GetNumberOfItems()):
         node = composites.GetItemAsObject(index)
+        fit = fit or not (node.GetBackgroundVolumeID() or node.GetForegroundVolumeID())
         node.SetBackgroundVolumeID(background.GetID() if background is not None else None)
         node.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
         node.SetForegroundOpacity(opacity if foreground is not None else 0.0)
+    # Without the application (its MRML alone) there are no views.
+    if fit and hasattr(slicer, "app"):
+        slicer.app.applicationLogic().FitSliceToBackground()
+
+
+def show_study(case: Case) -> None:
+    """Show the first time point of a study that was just loaded, as any loaded image is."""
+    from TheranosticDoseSlicer import case as roles
+
+    labels = case.labels(roles.SPECT)
+    if labels:
+        spect = case.get(roles.SPECT + labels[0])
+        show_as_activity(spect)
+        show(case.get(roles.CT + labels[0]), spect, fit=True)
 
 
 def set_foreground_opacity(opacity: float) -> None:

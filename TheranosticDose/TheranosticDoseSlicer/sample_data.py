@@ -33,13 +33,14 @@ def load_virtual_patient(_source=None):
     import slicer
 
     from TheranosticDoseSlicer import case as roles
-    from TheranosticDoseSlicer import tasks
+    from TheranosticDoseSlicer import display, tasks
     from TheranosticDoseSlicer.case import Case
 
     folder = Path(slicer.app.temporaryPath) / "VirtualPatient"
     tasks.virtual_patient(folder, 1).wait()
     case = Case.create("Virtual patient")
     tasks.load_study(case, folder / "dicom").wait()
+    display.show_study(case)
     return [case.get(roles.SPECT + label) for label in case.labels(roles.SPECT)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from TheranosticDoseSlicer import codes
+from TheranosticDoseSlicer import codes, display
 
 BROWSER_NAME = "Time points"
 _FRACTION_DIGITS = 4
@@ -52,7 +52,7 @@ def times_h(sequence) -> list[float]:
 
 
 def browser(sequences, node=None, name: str = BROWSER_NAME):
-    """Return a browser in which these sequences run together; the first is the master."""
+    """Return a browser in which these sequences of SPECT run together; the first is the master."""
     import slicer
 
     if node is None:
@@ -64,4 +64,8 @@ def browser(sequences, node=None, name: str = BROWSER_NAME):
         if not node.IsSynchronizedSequenceNode(sequence, True):
             node.AddSynchronizedSequenceNode(sequence)
         node.SetSaveChanges(sequence, False)
+        shown = node.GetProxyNode(sequence)
+        if shown is not None:
+            # The application makes it with a display of its own, in grey.
+            display.show_as_activity(shown)
     return node
