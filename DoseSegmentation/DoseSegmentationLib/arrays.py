@@ -36,10 +36,13 @@ def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
     IndexError
         Where everything is zero.
     """
+    filled = mask if mask.dtype == bool else mask != 0
     box = []
-    for axis, size in enumerate(mask.shape):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+    for size in mask.shape:
+        # The first axis is seen and put aside: what is left has a dimension less.
+        hit = np.flatnonzero(filled.reshape(len(filled), -1).any(axis=1))
         box.append(slice(max(0, int(hit[0]) - margin), min(size, int(hit[-1]) + 1 + margin)))
+        filled = filled.any(axis=0)
     return tuple(box)
 
 

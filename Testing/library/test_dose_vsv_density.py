@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 from TheranosticDoseLib import nuclides, tissues
 from TheranosticDoseLib.dose import Anatomy, absorbed_dose
-from TheranosticDoseLib.dose.photon_tissue import PhotonSettings, _block_means, _spread, photon_factor
+from TheranosticDoseLib.dose.blocks import block_means, spread
+from TheranosticDoseLib.dose.photon_tissue import PhotonSettings, photon_factor
 from TheranosticDoseLib.dose.vsv_density import EngineSettings
 from TheranosticDoseLib.errors import SettingsError
 
@@ -107,11 +108,11 @@ def test_photon_factor_of_water_is_one_and_of_air_around_is_less():
 def test_blocks_keep_means_and_straight_lines():
     rng = np.random.default_rng(0)
     values = rng.random((8, 10, 7))
-    coarse = _block_means(values, (4, 3, 7))
+    coarse = block_means(values, (4, 3, 7))
     assert coarse.shape == (2, 4, 1)
     assert coarse[1, 3, 0] == pytest.approx(values[4:, 9:].mean())
     line = np.broadcast_to(np.arange(16.0)[:, None, None], (16, 4, 4))
-    again = _spread(_block_means(line, (4, 2, 1)), (4, 2, 1), line.shape)
+    again = spread(block_means(line, (4, 2, 1)), (4, 2, 1), line.shape)
     np.testing.assert_allclose(again[2:-2], line[2:-2], atol=1e-5)
 
 

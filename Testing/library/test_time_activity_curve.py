@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from TheranosticDoseLib.errors import InputError, UnitsError
-from TheranosticDoseLib.time_activity import MODELS, TRAPEZOIDS, FitSettings, fit_curve
+from TheranosticDoseLib.time_activity import MODELS, TRAPEZOIDS, FitSettings, fit_curve, fit_curves
 from TheranosticDoseLib.time_activity.models import MODEL
 
 HALF_LIFE_H = 159.53
@@ -264,3 +264,26 @@ def test_order_of_points_does_not_matter():
     b = fit_curve(TIMES[shuffled], y[shuffled], 0.05 * y[shuffled], half_life_h=HALF_LIFE_H)
     assert a.tia_mbq_h == pytest.approx(b.tia_mbq_h)
     assert np.allclose(a.residuals[shuffled], b.residuals)
+
+
+def test_curves_fitted_together_are_those_fitted_alone():
+    """Curves of other shapes, times and settings, some of them badly fitted, among one another."""
+    rng = np.random.default_rng(5)
+    curves, chosen = [], []
+    for number in range(12):
+        times = TIMES if number % 4 else TIMES[:3]
+        y = 60 * np.exp(-rng.uniform(0.004, 0.03) * times) * (1 - 0.6 * np.exp(-0.2 * times))
+        y *= rng.normal(1.0, 0.25 if number % 3 == 0 else 0.03, len(y))
+        curves.append((times, y, 0.05 * y))
+        chosen.append(FitSettings(model="average" if number % 5 == 0 else "auto"))
+    curves.append((TIMES, np.zeros(4), np.ones(4)))
+    curves.append((TIMES[:1], np.ones(1), np.ones(1)))
+    chosen += [FitSettings(), FitSettings(model="trapezoid_physical")]
+    together = fit_curves(curves, half_life_h=HALF_LIFE_H, settings=chosen)
+    for curve, own, fit in zip(curves, chosen, together, strict=True):
+        alone = fit_curve(*curve, half_life_h=HALF_LIFE_H, settings=own)
+        assert fit.model == alone.model
+        assert fit.tia_mbq_h == pytest.approx(alone.tia_mbq_h, rel=1e-9)
+        assert fit.u_tia_mbq_h == pytest.approx(alone.u_tia_mbq_h, rel=1e-6)
+        assert [f.message for f in fit.findings] == [f.message for f in alone.findings]
+    assert any(f.field == "time_activity.misfit" for fit in together for f in fit.findings)

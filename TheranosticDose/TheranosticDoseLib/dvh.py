@@ -122,7 +122,7 @@ def dose_volume_histogram(
     dose = np.asarray(array_of(dose_gy)).ravel()[inside].astype(np.float64)
     if not np.isfinite(dose).all():
         raise InputError("The dose map holds NaN or infinite voxels inside the VOI.")
-    order = np.argsort(dose, kind="stable")
+    order = np.argsort(dose)  # among equal doses the order plays no part
     volume_ml = weight[order] * voxel_volume_ml(dose_gy)
     at_least = np.cumsum(volume_ml[::-1])[::-1]
     counted = dose[weight >= SMALLEST_WEIGHT]

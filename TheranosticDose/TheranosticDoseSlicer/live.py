@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from TheranosticDoseSlicer.case import Case
 
 EDITS, DOSE_OF = "edits", "doseOf"
-SAME_POINT = 1e-3
+SAME_POINT = 1e-2
 """Part of the uncertainty of a point that it may move without another fit."""
 
 

@@ -1,6 +1,7 @@
 """The dose of a change of the TIA map: what follows an edit at once, for the engines with kernels.
 
-Their dose is linear in the map, but for a factor on the photons of ``vsv_density`` that the whole map decides.
+Their dose is linear in the map, but for a factor on the photons and the mean densities of ``vsv_density`` that
+the whole map decides.  Far from the change the kernel is convolved on blocks of voxels, see ``two_scale``.
 """
 
 from __future__ import annotations

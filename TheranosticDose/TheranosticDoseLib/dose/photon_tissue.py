@@ -85,18 +85,19 @@ def photon_factor(
     from scipy.ndimage import gaussian_filter
 
     from TheranosticDoseLib import tissues
+    from TheranosticDoseLib.dose.blocks import block_means, spread
 
     blocks = tuple(max(1, round(BLOCK_MM / s)) for s in spacing_mm[::-1])
     size_mm = tuple(s * n for s, n in zip(spacing_mm, blocks[::-1], strict=True))
 
     def around(values: np.ndarray, length_mm: float) -> np.ndarray:
         sigma = [length_mm / s for s in size_mm[::-1]]
-        return gaussian_filter(_block_means(values, blocks), sigma, mode="nearest")
+        return gaussian_filter(block_means(values, blocks), sigma, mode="nearest")
 
     missing = 1 - around(np.minimum(density, np.float32(1.0)), settings.scatter_length_mm)
     base = 1 - settings.scatter_share * np.clip(missing, 0, 1)
-    result = _spread(base, blocks, density.shape)
-    ratios = _ratios(_block_means(decays, blocks), nuclide, size_mm)
+    result = spread(base, blocks, density.shape)
+    ratios = _ratios(block_means(decays, blocks), nuclide, size_mm)
     for entry in tissues.tissues():
         here = tissue == entry.index
         ratio = ratios.get(entry.name.lower())
@@ -105,7 +106,7 @@ def photon_factor(
         if entry.index == tissues.BONE:
             share = around(here * density, settings.bone_length_mm) / around(density, settings.bone_length_mm)
             ratio = 1 + (ratio - 1) * np.exp(-settings.bone_shielding * share)
-        np.multiply(result, _spread(ratio, blocks, density.shape), out=result, where=here)
+        np.multiply(result, spread(ratio, blocks, density.shape), out=result, where=here)
     return result
 
 
@@ -133,26 +134,3 @@ def _kernels(nuclide, size_mm, shape) -> tuple[np.ndarray, dict[str, np.ndarray]
     absorption = dict(point.absorption)
     nodes = absorption.pop("distance_mm", None)
     return water, {name: water * np.interp(distance, nodes, ratio) for name, ratio in absorption.items()}
-
-
-def _block_means(values: np.ndarray, blocks: tuple[int, int, int]) -> np.ndarray:
-    """Return the mean over blocks of voxels; the last of an axis may hold fewer."""
-    for axis, size in enumerate(blocks):
-        starts = np.arange(0, values.shape[axis], size)
-        counts = np.diff(starts, append=values.shape[axis]).astype(np.float32)
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        values = np.add.reduceat(values, starts, axis=axis) / counts.reshape(shape)
-    return values
-
-
-def _spread(coarse: np.ndarray, blocks: tuple[int, int, int], shape: tuple[int, int, int]) -> np.ndarray:
-    """Return values of blocks at the voxels, linear between the centers of blocks, float32."""
-    values = coarse.astype(np.float32)
-    for size, many in zip(blocks, shape, strict=True):
-        place = (np.arange(many) + 0.5) / size - 0.5
-        nodes = np.arange(values.shape[0])
-        weight = np.array([np.interp(place, nodes, row) for row in np.eye(nodes.size)], np.float32)
-        # The first axis is done and goes to the end; after three the order is what it was.
-        values = np.tensordot(values, weight, axes=(0, 0))
-    return values

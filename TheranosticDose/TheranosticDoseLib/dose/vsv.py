@@ -79,12 +79,12 @@ def compute(
 
 def change(decays: np.ndarray, anatomy: Anatomy, nuclide: Nuclide, settings: EngineSettings) -> np.ndarray:
     """Return the dose, Gy, that decays per voxel ``(z, y, x)`` add or, where they are negative, take away."""
-    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.two_scale import two_scale
     from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
 
     kernel = grid_kernel(anatomy.density, nuclide, settings.medium, settings.density_g_cm3)
     scale = np.abs(decays).max()
-    return convolve(decays / scale, kernel.energy_kev) * (scale * KEV_PER_G_TO_GY / kernel.mass_g)
+    return two_scale(kernel, "energy_kev")(decays / scale) * (scale * KEV_PER_G_TO_GY / kernel.mass_g)
 
 
 def grid_kernel(

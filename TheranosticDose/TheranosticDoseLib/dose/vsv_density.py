@@ -142,7 +142,7 @@ def change(
     ``means`` of the classes (:func:`class_means`), is hardly moved by a change of a part of it.
     """
     from TheranosticDoseLib import tissues
-    from TheranosticDoseLib.dose.kernels.convolve import convolve
+    from TheranosticDoseLib.dose.kernels.two_scale import two_scale
     from TheranosticDoseLib.dose.kernels.voxel import KEV_PER_G_TO_GY
 
     grid = anatomy.density
@@ -151,7 +151,8 @@ def change(
     decays = (decays / scale).astype(np.float32)
     density, is_bone = _without_gas(anatomy, settings), anatomy.tissue_array() == tissues.BONE
     electron, _ = _electrons(nuclide, decays, density, is_bone, grid.GetSpacing(), means)
-    energy = electron / density + convolve(decays, water.photon_kev) * (factor / water.density_g_cm3)
+    photon = two_scale(water, "photon_kev")(decays)
+    energy = electron / density + photon * (factor / np.float32(water.density_g_cm3))
     return energy * (scale * KEV_PER_G_TO_GY / voxel_volume_ml(grid))
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseLib.geometry import array_of, require_same_grid
@@ -139,7 +140,7 @@ class _Geometry:
         for name, weights in vois.items():
             require_same_grid(weights, grid, f"VOI {name} and the SPECT")
         arrays = {name: array_of(w) for name, w in vois.items()}
-        boxes = {name: _box(w, np.zeros(3)) for name, w in arrays.items() if w.any()}
+        boxes = {name: bounding_box(w) for name, w in arrays.items() if w.any()}
         self.vois: dict[str, Part] = {
             name: (arrays[name][box].astype(np.float32), box) for name, box in boxes.items()
         }
@@ -297,33 +298,31 @@ def _with_shells(geometry: _Geometry, fwhm_mm: float) -> list[Part]:
             shells.append((shell, wide))
     for shell, wide in shells:
         left[wide] -= shell
-    rest = [(left[box], box) for box in (_box(left, np.zeros(3)),)] if left.sum() > 0.5 else []
+    rest = [(left[box], box) for box in (bounding_box(left),)] if left.sum() > 0.5 else []
     return geometry.parts + shells + rest
-
-
-def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    """Return the bounding box of what is not zero, widened by ``margin`` voxels."""
-    out = []
-    for axis, size in enumerate(mask.shape):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        pad = int(np.ceil(margin[axis]))
-        out.append(slice(max(0, hit[0] - pad), min(size, hit[-1] + 1 + pad)))
-    return tuple(out)
 
 
 def _matrix(regions: list[Part], sizes: np.ndarray, geometry: _Geometry, fwhm_mm: float) -> np.ndarray:
     """Return the mean over each region (row) of the blurred indicator of each region (column).
 
-    The regions fill the grid, so the rows add up to one: the last column, the largest, follows.
+    The regions fill the grid, and the last is the largest: its row is what the others leave of the whole
+    blurred indicator, its column what they leave of one.
     """
     matrix = np.zeros((len(regions), len(regions)))
+    low, high = (
+        np.array([[getattr(s, end) for s in box] for _, box in regions]) for end in ("start", "stop")
+    )
     for j, region in enumerate(regions[:-1]):
         field, wide = geometry.blurred(region, fwhm_mm)
-        for i, (other, place) in enumerate(regions):
+        first, last = (np.array([getattr(s, end) for s in wide]) for end in ("start", "stop"))
+        near = ((low < last) & (high > first)).all(axis=1)
+        for i in np.flatnonzero(near[:-1]):
+            other, place = regions[i]
             common = _common(place, wide)
-            if common is not None:
-                inside = other[_within(common, place)] * field[_within(common, wide)]
-                matrix[i, j] = float(np.sum(inside, dtype=np.float64)) / sizes[i]
+            inside = other[_within(common, place)] * field[_within(common, wide)]
+            matrix[i, j] = float(inside.sum())
+        matrix[-1, j] = float(np.sum(field, dtype=np.float64)) - matrix[:-1, j].sum()
+    matrix[:, :-1] /= sizes[:, None]
     matrix[:, -1] = 1.0 - matrix[:, :-1].sum(axis=1)
     return matrix
 
