@@ -166,6 +166,7 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
         self.initializeParameterNode()
 
     def _setupEditor(self):
@@ -194,22 +195,26 @@ class DoseSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
-        """Show the current state."""
+        """Show the current state; the keys of the Segment Editor work, as in its own module."""
+        self.ui.editorWidget.installKeyboardShortcuts(slicer.util.mainWindow())
         self.initializeParameterNode()
 
     def exit(self):
-        """Leave the active effect, so that the mouse does not go on drawing elsewhere."""
+        """Leave the active effect and the placing of a seed, so that the mouse does not go on elsewhere."""
         self.ui.editorWidget.setActiveEffectByName("")
+        self.ui.editorWidget.uninstallKeyboardShortcuts()
+        self.toolPanel.stop()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
         """Stop what runs: its results would belong to a scene that is gone."""
         self.stop()
         self.setParameterNode(None)
+        self.ui.editorWidget.removeViewObservations()
         self.ui.editorWidget.setMRMLSegmentEditorNode(None)
 
     def onSceneEndClose(self, caller, event):
-        """Start again with an empty scene."""
+        """Start again with what the scene holds now."""
         self._attachEditor()
         if self.parent.isEntered:
             self.initializeParameterNode()

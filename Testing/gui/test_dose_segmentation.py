@@ -72,6 +72,38 @@ def test_a_seed_chooses_between_two_lesions(panel, click, wait_until) -> None:
     assert int(sitk.GetArrayFromImage(segment.mask).sum()) == 1000
 
 
+def test_a_seed_that_follows_the_mouse_is_not_placed_yet(slicer_app) -> None:
+    import slicer
+    from TheranosticDoseSlicer.segmentation_tools import seed_of
+
+    seed = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Seed")
+    seed.AddControlPoint(1.0, 2.0, 3.0)
+    seed.AddControlPoint(7.0, 8.0, 9.0)
+    seed.SetNthControlPointPosition(1, 7.0, 8.0, 9.0, seed.PositionPreview)
+    assert seed_of(seed) == (1.0, 2.0, 3.0)
+    seed.UnsetNthControlPointPosition(0)
+    assert seed_of(seed) is None
+
+
+def test_leaving_the_module_ends_drawing_and_placing(panel, click) -> None:
+    from gui.standin.classes import calls
+    from TheranosticDoseSlicer import images
+
+    panel._parameterNode.spect = images.volume_from(hot_ball()[0], "SPECT", "spect_bq_ml")
+    click(panel.ui.seedButton)
+    editor = panel.ui.editorWidget
+    calls(editor).clear()
+    panel.parent.exit()
+    assert panel.toolPanel._placing is None
+    assert ("setActiveEffectByName", ("",)) in calls(editor)
+    assert [name for name, _arguments in calls(editor) if "Shortcuts" in name] == [
+        "uninstallKeyboardShortcuts"
+    ]
+    panel.parent.enter()
+    assert panel.toolPanel.parameters is panel._parameterNode
+    assert calls(editor)[-1][0] != "uninstallKeyboardShortcuts"
+
+
 def test_bad_input_is_one_sentence(panel, click, wait_until, user) -> None:
     from TheranosticDoseSlicer import images
 

@@ -120,9 +120,12 @@ def run(
 
 
 def seed_of(node) -> tuple[float, float, float] | None:
-    """Return the last point of a point list in RAS; ``None`` where there is none."""
-    if node is None or node.GetNumberOfControlPoints() == 0:
+    """Return the last point of a point list that was placed, in RAS; ``None`` where there is none."""
+    number = node.GetNumberOfControlPoints() if node is not None else 0
+    # While points are placed, one more moves with the mouse.
+    placed = [i for i in range(number) if node.GetNthControlPointPositionStatus(i) == node.PositionDefined]
+    if not placed:
         return None
     point = [0.0, 0.0, 0.0]
-    node.GetNthControlPointPositionWorld(node.GetNumberOfControlPoints() - 1, point)
+    node.GetNthControlPointPositionWorld(placed[-1], point)
     return tuple(point)
