@@ -170,6 +170,12 @@ class TheranosticDoseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Update what depends on the parameters."""
         self.controller.requestRefresh()
 
+    def tryVirtualPatient(self):
+        """Make the virtual patient and load it into a new cycle; called by Sample Data."""
+        if not self.controller.busy:
+            self.controller.newCase()
+        self.controller.panels[0].onTry()
+
 
 class TheranosticDoseLogic(ScriptedLoadableModuleLogic):
     """Every step with plain arguments, for the console and scripts; see ``docs/scripting.md``.

@@ -128,7 +128,9 @@ def test_torch_is_left_to_the_pytorch_extension(slicer_app, monkeypatch) -> None
         install.ensure("cnn")
 
 
-def test_sample_data_are_registered_and_nothing_is_downloaded(slicer_app, monkeypatch, checkout) -> None:
+def test_sample_data_are_registered_and_nothing_is_downloaded(
+    slicer_app, monkeypatch, checkout, module_widget
+) -> None:
     from TheranosticDoseSlicer import sample_data
 
     registered = []
@@ -159,6 +161,14 @@ def test_sample_data_are_registered_and_nothing_is_downloaded(slicer_app, monkey
     monkeypatch.setattr("webbrowser.open", opened.append)
     registered[1]["customDownloader"](None)
     assert opened == ["https://doi.org/10.7302/0n8e-rz46"]
+    # It takes a while, so it runs in the panel, and the application goes on.
+    widget = module_widget("TheranosticDose")
+    widget.parent.exit()
+    assert registered[0]["customDownloader"](None) == []
+    assert widget.parent.isEntered
+    assert widget.controller.task.title == "Virtual patient"
+    assert widget.controller.busy
+    widget.controller.stop()
 
 
 @pytest.fixture

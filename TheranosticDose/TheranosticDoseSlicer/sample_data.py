@@ -29,19 +29,12 @@ def register(icons: Path) -> None:
 
 
 def load_virtual_patient(_source=None):
-    """Make the virtual patient and load it into a new case; return its volumes."""
+    """Make the virtual patient in the panel, with its progress and Cancel: it takes a while."""
     import slicer
 
-    from TheranosticDoseSlicer import case as roles
-    from TheranosticDoseSlicer import display, tasks
-    from TheranosticDoseSlicer.case import Case
-
-    folder = Path(slicer.app.temporaryPath) / "VirtualPatient"
-    tasks.virtual_patient(folder, 1).wait()
-    case = Case.create("Virtual patient")
-    tasks.load_study(case, folder / "dicom").wait()
-    display.show_study(case)
-    return [case.get(roles.SPECT + label) for label in case.labels(roles.SPECT)]
+    slicer.util.selectModule("TheranosticDose")
+    slicer.modules.theranosticdose.widgetRepresentation().self().tryVirtualPatient()
+    return []
 
 
 def open_public_dataset(_source=None):
