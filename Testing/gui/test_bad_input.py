@@ -269,3 +269,15 @@ def test_segment_and_edit_shows_the_segmentation_in_the_other_module(balls) -> N
     assert other.isEntered
     assert not balls.widget.parent.isEntered
     assert other.self().ui.segmentationSelector.currentNode() is segmentation
+
+
+def test_points_can_be_moved_where_no_plot_was_shown_before(balls) -> None:
+    """The application has a plot view only after a layout showed one."""
+    import slicer
+    from TheranosticDoseSlicer import case as roles
+
+    balls.open("kinetics")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActivePlotChartID(None)
+    balls.click(balls.ui.movePointsButton)
+    assert selection.GetActivePlotChartID() == balls.case.get(roles.CURVE_CHART).GetID()

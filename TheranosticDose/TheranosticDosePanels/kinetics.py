@@ -150,6 +150,9 @@ class KineticsPanel(StepPanel):
 
     def onMove(self, on):
         """Let the mouse move points of the plot, or let it pan again."""
+        if on:
+            # The application makes the view, whose mouse it is, when a layout shows one.
+            self.onShow()
         plots.let_mouse_move_points(bool(on))
 
 
