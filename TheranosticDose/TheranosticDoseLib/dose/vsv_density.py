@@ -169,8 +169,10 @@ def _electrons(nuclide, decays, density, is_bone, spacing_mm, means) -> tuple[np
     box = bounding_box(decays != 0)
     for medium, _, mean, here in _classes(decays[box], density[box], is_bone[box], means):
         kernel = _class_kernel(nuclide, medium, mean, tuple(spacing_mm), density.shape)
-        share = np.where(here, decays[box], np.float32(0.0))
-        reached, energy = convolve_box(share, box, density.shape, kernel)
+        own = bounding_box(here)
+        share = np.where(here[own], decays[box][own], np.float32(0.0))
+        place = tuple(slice(b.start + o.start, b.start + o.stop) for b, o in zip(box, own, strict=True))
+        reached, energy = convolve_box(share, place, density.shape, kernel)
         electron[reached] += energy
         used.append([medium, round(mean, 4)])
     return electron, used

@@ -327,18 +327,22 @@ def tia_map(
         return image_like(array, voxels.tia_mbq_h_ml), ()
     volume_ml = voxel_volume_ml(voxels.tia_mbq_h_ml)
     before = float(array.sum()) * volume_ml
-    parts = _parts(vois, array, volume_ml)
+    inside, parts = _parts(vois, array, volume_ml)
+    values = array.ravel()[inside]
+    covered = np.zeros_like(values)
+    for _, place, weights, _ in parts:
+        covered[place] += weights
     first, last = {}, {}
     for _ in range(MAP_PASSES):
-        change, covered = np.zeros_like(array), np.zeros_like(array)
-        for name, box, weights, wanted in parts:
-            last[name] = wanted / (float(np.sum(weights * array[box])) * volume_ml)
+        change = np.zeros_like(values)
+        for name, place, weights, wanted in parts:
+            last[name] = wanted / (float(np.sum(weights * values[place])) * volume_ml)
             first.setdefault(name, last[name])
-            change[box] += weights * (last[name] - 1.0)
-            covered[box] += weights
+            change[place] += weights * (last[name] - 1.0)
         if not last or max(abs(factor - 1.0) for factor in last.values()) < MAP_TOLERANCE:
             break
-        array *= 1.0 + change / np.maximum(covered, 1.0)
+        values *= 1.0 + change / np.maximum(covered, 1.0)
+    array.ravel()[inside] = values
     return image_like(array, voxels.tia_mbq_h_ml), _map_findings(
         first, last, before, float(array.sum()) * volume_ml
     )
@@ -346,18 +350,22 @@ def tia_map(
 
 def _parts(
     vois: tuple[VoiResult, ...], array: np.ndarray, volume_ml: float
-) -> list[tuple[str, tuple[slice, ...], np.ndarray, float]]:
-    """Name, bounding box, weights in it and wanted TIA of each VOI that scales the map."""
-    parts = []
+) -> tuple[np.ndarray, list[tuple[str, np.ndarray, np.ndarray, float]]]:
+    """Return the voxels of the VOIs that scale the map, and of each its name, places among them, weights and TIA."""
+    found = []
     for result in vois:
         if result.fit is None or result.fit.tia_mbq_h <= 0 or result.voi.kind in NOT_SCALED:
             continue
-        weights = np.asarray(array_of(result.voi.weights))
-        box = bounding_box(weights)
-        inside = weights[box].astype(np.float64)
-        if float(np.sum(inside * array[box])) * volume_ml > 0:
-            parts.append((result.name, box, inside, result.fit.tia_mbq_h))
-    return parts
+        weights = np.asarray(array_of(result.voi.weights)).ravel()
+        voxels = np.flatnonzero(weights)
+        own = weights[voxels].astype(np.float64)
+        if float(np.sum(own * array.ravel()[voxels])) * volume_ml > 0:
+            found.append((result.name, voxels, own, result.fit.tia_mbq_h))
+    every = np.zeros(array.size, bool)
+    for _, voxels, _, _ in found:
+        every[voxels] = True
+    inside, place = np.flatnonzero(every), np.cumsum(every) - 1
+    return inside, [(name, place[voxels], own, wanted) for name, voxels, own, wanted in found]
 
 
 def _map_findings(
