@@ -77,7 +77,7 @@ def load_registered(case: Case, registered: RegisteredStudy, raw_units: dict[str
         if acquisition.label == registered.reference:
             continue
         name = f"{registered.reference} to {acquisition.label}"
-        chain = transforms.transform_nodes(transform, name, registered.grid)
+        chain = yield from transforms.adding(transform, name, registered.grid)
         case.set(roles.TRANSFORM + acquisition.label, chain[-1])
         yield name
     if registered.ct is not None:
@@ -174,17 +174,16 @@ def registered_steps(case: Case) -> Generator[str, None, RegisteredStudy]:
         )
         yield label
     study = exchange.study_of(study_record, found)
-    study = dataclasses.replace(study, vois=study_nodes.drawn_vois(case, set(labels)))
-    ct_node = case.get(roles.REFERENCE_CT)
+    study = dataclasses.replace(study, vois=(yield from study_nodes.drawn_vois(case, set(labels))))
     chains = []
-    for label in labels:  # a deformable one has a grid of some 10 MB: one a step
-        chains.append(_transform(case, label, record["reference"]))
-        yield label
-    ct = images.image_of(ct_node) if ct_node is not None else None
+    for label in labels:
+        chains.append((yield from _transform(case, label, record["reference"])))
+    ct_node = case.get(roles.REFERENCE_CT)
+    ct = (yield from images.reading(ct_node)) if ct_node is not None else None
     return exchange_results.registered_of(study, record, tuple(spect), ct, tuple(chains))
 
 
-def _transform(case: Case, label: str, reference: str):
+def _transform(case: Case, label: str, reference: str) -> Generator[str, None, Any]:
     import SimpleITK as sitk
 
     if label == reference:
@@ -195,7 +194,7 @@ def _transform(case: Case, label: str, reference: str):
     chain = [node]
     while chain[0].GetParentTransformNode() is not None:
         chain.insert(0, chain[0].GetParentTransformNode())
-    return transforms.transform_of(chain)
+    return (yield from transforms.reading(chain))
 
 
 def load_anatomy(case: Case, anatomy: Anatomy) -> None:
@@ -242,7 +241,7 @@ def load_vois(case: Case, vois: tuple[Voi, ...], segmentation=None) -> Iterator[
         segment_id = segments.set_segment(
             node, voi.name, voi.weights, kind=voi.kind, code=voi.code, origin=voi.origin
         )
-        keep_weights(case, node, segment_id, voi)
+        yield from keeping_weights(case, node, segment_id, voi)
         if voi.kind == "body" and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetSegmentVisibility(segment_id, False)
         yield voi.name
@@ -266,13 +265,13 @@ def without_edited(
     return dataclasses.replace(registered, study=dataclasses.replace(registered.study, vois=kept))
 
 
-def segments_by_hand(case: Case) -> list[str]:
-    """Return the names of the segments that were drawn or edited in the application."""
+def segments_by_hand(case: Case, digests: dict[str, str]) -> list[str]:
+    """Return the names of the segments, given by id with their fingerprints, that were drawn or edited here."""
     node = case.get(roles.SEGMENTATION)
     if node is None:
         return []
-    names = [node.GetSegmentation().GetSegment(found).GetName() for found in segments.segment_ids(node)]
-    return [name for name in names if _edited_by_hand(case, node, name)]
+    edited = [found for found in digests if _weights_outdated(case, found, digests[found])]
+    return [node.GetSegmentation().GetSegment(found).GetName() for found in edited]
 
 
 def _edited_by_hand(case: Case, segmentation, name: str) -> bool:
@@ -288,11 +287,13 @@ def _weights_outdated(case: Case, segment_id: str, digest: str) -> bool:
     return kept is None or kept.GetAttribute(weights.DIGEST) != digest
 
 
-def keep_weights(case: Case, segmentation, segment_id: str, voi: Voi) -> None:
-    """Keep the exact weights of a VOI beside its segment."""
+def keeping_weights(case: Case, segmentation, segment_id: str, voi: Voi) -> Iterator[str]:
+    """Keep the exact weights of a VOI beside its segment, in steps."""
     segment = segments.read_segment(segmentation, segment_id)
     role = roles.WEIGHTS + segment_id
-    node = weights.node_from(voi, segment.digest, case.get(role)) if segment is not None else None
+    node = None
+    if segment is not None:
+        node = yield from weights.keeping(voi, segment.digest, case.get(role))
     if node is None:
         case.remove(role)
     else:
@@ -355,6 +356,8 @@ def voxels_of(case: Case) -> VoxelFit:
 def load_doses(case: Case, doses: dict[str, DoseResult], tia: sitk.Image) -> Iterator[str]:
     """Put TIA map and doses into the scene with their units and the dose colour table."""
     case.set(roles.TIA, images.volume_from(tia, "TIA", "tia_mbq_h_ml", case.get(roles.TIA)))
+    # A window of its own: Slicer would look for one in all voxels again with every edit.
+    display.show_as_activity(case.get(roles.TIA))
     yield "TIA"
     for role in (roles.DOSE, roles.DOSE_U):
         for engine in case.labels(role):

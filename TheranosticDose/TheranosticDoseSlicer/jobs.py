@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from typing import Any
 
 from TheranosticDoseLib.errors import CancelledError, TheranosticDoseError
 
+from TheranosticDoseSlicer.beside import beside
 from TheranosticDoseSlicer.signal import Signal
 
 WORKER = "TheranosticDoseSlicer.worker"
@@ -213,6 +215,7 @@ class Task:
         self.started_s = 0.0
         self._request, self._prepare, self._load = request, prepare, load
         self._steps: Iterator[Any] | None = None
+        self._loaded = False
 
     @property
     def running(self) -> bool:
@@ -240,12 +243,15 @@ class Task:
             elif self.state is State.RUNNING:
                 self._poll()
             elif self.state is State.LOADING and not self._advance():
-                self._end(State.DONE)
+                if self._loaded:
+                    self._end(State.DONE)
+                else:
+                    self._loaded, self._steps = True, self._clear()
 
     def cancel(self) -> None:
         """Stop: the process tree ends, the folder goes, nothing more is loaded."""
         if self.running:
-            self._end(State.CANCELLED)
+            self._end(State.DONE if self._loaded else State.CANCELLED)
 
     def wait(self, timeout_s: float | None = None, interval_s: float = 0.02) -> dict[str, Any]:
         """Run to the end here (console use); return the result.
@@ -303,6 +309,11 @@ class Task:
     def _begin_to_load(self) -> None:
         self.state = State.LOADING
         self._steps = iter(self._load(self.folder, self.result)) if self._load else iter(())
+
+    def _clear(self) -> Iterator[str]:
+        """Remove the folder; a gigabyte takes a while."""
+        remove = functools.partial(shutil.rmtree, self.folder, ignore_errors=True)
+        yield from beside(remove, "folder", finish=True)
 
     def _reason(self) -> str:
         if self.process.error:

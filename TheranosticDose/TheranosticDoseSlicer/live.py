@@ -89,6 +89,10 @@ class Live:
             for kept in self._kept.values()
         }
 
+    def digests(self) -> dict[str, str]:
+        """Return the fingerprints of the segments by their id."""
+        return {segment_id: kept.mask_key[0] for segment_id, kept in self._kept.items()}
+
     def registered(self) -> RegisteredStudy:
         """Return the registered study of the nodes; read again only when they changed."""
         for _ in self._read_registered():
@@ -214,8 +218,9 @@ class Live:
             yield "activities"
 
     def _as_drawn(self, registered) -> RegisteredStudy:
-        digests = {segment_id: kept.mask_key[0] for segment_id, kept in self._kept.items()}
-        return dose_nodes.without_edited(self.case, registered, self.case.get(roles.SEGMENTATION), digests)
+        return dose_nodes.without_edited(
+            self.case, registered, self.case.get(roles.SEGMENTATION), self.digests()
+        )
 
     def registered_for_run(self) -> RegisteredStudy:
         """Return the registered study with the outlines that still count as the files have them."""

@@ -49,7 +49,7 @@ def load(case: Case, study: Study) -> Iterator[str]:
     case.set_record(ADMINISTRATION_BY_HAND, {})
     case.remove_all(roles.SOURCE_VOI)
     for number, voi in enumerate(study.vois):
-        node = weights.node_from(voi)
+        node = yield from weights.keeping(voi)
         if node is not None:
             case.set(f"{roles.SOURCE_VOI}{number:03d}", node)
         yield voi.name
@@ -173,14 +173,15 @@ def study_steps(
     study = dataclasses.replace(
         study, acquisitions=tuple(sorted(study.acquisitions, key=lambda acquisition: acquisition.time_h))
     )
-    labels = set(found)
-    return dataclasses.replace(study, vois=drawn_vois(case, labels)).with_findings(*findings)
+    vois = yield from drawn_vois(case, set(found))
+    return dataclasses.replace(study, vois=vois).with_findings(*findings)
 
 
-def drawn_vois(case: Case, labels: set[str]) -> tuple[Any, ...]:
-    """Return the VOIs of the files that were drawn on one of these time points, each on a box around it."""
-    numbers = case.labels(roles.SOURCE_VOI)
-    vois = [weights.voi_of(case.get(roles.SOURCE_VOI + number), whole=False) for number in numbers]
+def drawn_vois(case: Case, labels: set[str]) -> Generator[str, None, tuple[Any, ...]]:
+    """Read the VOIs of the files that were drawn on one of these time points, each on a box around it, in steps."""
+    vois = []
+    for number in case.labels(roles.SOURCE_VOI):
+        vois.append((yield from weights.reading(case.get(roles.SOURCE_VOI + number), whole=False)))
     return tuple(voi for voi in vois if voi.acquisition in labels | {""})
 
 

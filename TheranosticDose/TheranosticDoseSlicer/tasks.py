@@ -186,7 +186,7 @@ def export(
         "findings": study_nodes.all_findings(case, ("vois", "dose")),
         "timings_s": case.record("timings", {}),
         "finished": case.record(trail.FINISHED, {}),
-        "request": trail.request_of(case),
+        "request": trail.request_of(case, live.digests()),
         # Doses that followed an edit piece by piece are computed again in one go.
         "again": case.record(FOLLOWED, []),
         "dicom": {"deidentify": deidentify} if dicom else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import dose_nodes, study_nodes, tables
+from TheranosticDoseSlicer import dose_nodes, study_nodes
 from TheranosticDoseSlicer.case import Case
 
 FINISHED, LOADED_WITH, CURVES = "finished", "loadedWith", "edits"
@@ -22,17 +22,19 @@ def note(case: Case, result: dict[str, Any]) -> None:
     case.set_record(FINISHED, {**case.record(FINISHED, {}), **result.get(FINISHED, {})})
 
 
-def request_of(case: Case) -> dict[str, Any]:
+def request_of(case: Case, digests: dict[str, str]) -> dict[str, Any]:
     """Return ``request`` of ``results.json``: what the files were loaded with, and ``by_hand``.
+
+    ``digests`` are the fingerprints of the segments by their id.
 
     ``by_hand`` has ``administration``, ``time_points``, ``curves`` and ``segments``, each only where something
     was changed; a replay from the files does not repeat these.
     """
     changed = {
         "administration": case.record(study_nodes.ADMINISTRATION_BY_HAND, {}),
-        "time_points": _time_points(case),
+        "time_points": time_points_by_hand(case),
         "curves": case.record(CURVES, {}),
-        "segments": dose_nodes.segments_by_hand(case),
+        "segments": dose_nodes.segments_by_hand(case, digests),
     }
     return {
         "overrides": case.record(LOADED_WITH),
@@ -41,11 +43,12 @@ def request_of(case: Case) -> dict[str, Any]:
     }
 
 
-def _time_points(case: Case) -> dict[str, dict[str, Any]]:
-    table = case.get(roles.TIME_POINTS)
-    loaded = {entry["label"]: entry for entry in case.record(study_nodes.STUDY_RECORD)["acquisitions"]}
+def time_points_by_hand(case: Case) -> dict[str, dict[str, Any]]:
+    """Return what was changed in the table of the time points, by label."""
+    record = case.record(study_nodes.STUDY_RECORD) or {"acquisitions": []}
+    loaded = {entry["label"]: entry for entry in record["acquisitions"]}
     found: dict[str, dict[str, Any]] = {}
-    for row in tables.rows_of(table) if table is not None else ():
+    for row in study_nodes.rows(case) if case.get(roles.TIME_POINTS) is not None else ():
         entry = loaded.get(row[study_nodes.LABEL])
         if entry is None:
             continue

@@ -7,10 +7,17 @@ brings that image to the reference: the library's transform is its "from parent"
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Generator
+from typing import Any
+
 import numpy as np
 from TheranosticDoseLib.errors import InputError
 
-_FLIP4 = np.diag([-1.0, -1.0, 1.0, 1.0])
+from TheranosticDoseSlicer.beside import beside, last
+
+_FLIP3 = np.array([-1.0, -1.0, 1.0])
+_FLIP4 = np.diag([*_FLIP3, 1.0])
 
 
 def transform_nodes(transform, name: str, grid=None) -> list:
@@ -31,13 +38,20 @@ def transform_nodes(transform, name: str, grid=None) -> list:
     list of vtkMRMLTransformNode
         Chained by parent transforms: first is nearest to the world.
     """
-    nodes = []
-    for part in parts_of(transform):
-        matrix = matrix_of(part)
-        if matrix is None:
-            node = _grid_node(part, f"{name} deformable", grid)
+    return last(adding(transform, name, grid))
+
+
+def adding(transform, name: str, grid=None) -> Generator[str, None, list]:
+    """Do :func:`transform_nodes` in steps: displacements, tens of megabytes, are copied in another thread."""
+    nodes: list = []
+    parts = yield from beside(
+        lambda: [_matrix_or_field(part, name, grid) for part in parts_of(transform)], name
+    )
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            node = _linear_node(part, name)
         else:
-            node = _linear_node(matrix, name)
+            node = yield from _grid_node(part, f"{name} deformable")
         if nodes:
             node.SetAndObserveTransformNodeID(nodes[-1].GetID())
         nodes.append(node)
@@ -46,7 +60,13 @@ def transform_nodes(transform, name: str, grid=None) -> list:
 
 def transform_of(nodes):
     """Return the ``SimpleITK.Transform`` (reference to moving, LPS) of a chain from :func:`transform_nodes`."""
-    return composite_of([_from_node(node) for node in nodes])
+    return last(reading(nodes))
+
+
+def reading(nodes) -> Generator[str, None, Any]:
+    """Do :func:`transform_of` in steps: displacements are copied in another thread."""
+    parts = [_from_node(node) for node in nodes]
+    return (yield from beside(lambda: composite_of([part() for part in parts]), nodes[-1].GetName()))
 
 
 def composite_of(parts: list):
@@ -112,35 +132,47 @@ def _linear_node(matrix_lps: np.ndarray, name: str):
     return node
 
 
-def _grid_node(transform, name: str, grid):
+def _matrix_or_field(transform, name: str, grid):
+    """Return the matrix of a linear part, else its displacement field (LPS, mm)."""
+    import SimpleITK as sitk
+
+    matrix = matrix_of(transform)
+    if matrix is not None:
+        return matrix
+    if "DisplacementField" in transform.GetName():
+        return sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+    if grid is None:
+        raise InputError(f"The transform {name!r} cannot be shown without the grid of the reference image.")
+    return sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        grid.GetSize(),
+        grid.GetOrigin(),
+        grid.GetSpacing(),
+        grid.GetDirection(),
+    )
+
+
+def _grid_node(field, name: str) -> Generator[str, None, Any]:
     import SimpleITK as sitk
     import slicer
     import vtk
     from vtk.util import numpy_support
 
-    if "DisplacementField" in transform.GetName():
-        field = sitk.DisplacementFieldTransform(transform).GetDisplacementField()
-    elif grid is not None:
-        field = sitk.TransformToDisplacementField(
-            transform,
-            sitk.sitkVectorFloat64,
-            grid.GetSize(),
-            grid.GetOrigin(),
-            grid.GetSpacing(),
-            grid.GetDirection(),
-        )
-    else:
-        raise InputError(f"The transform {name!r} cannot be shown without the grid of the reference image.")
-    displacements = sitk.GetArrayFromImage(field) * np.array([-1.0, -1.0, 1.0])
     image = vtk.vtkImageData()
     image.SetDimensions(field.GetSize())
     image.SetOrigin(*(np.array([-1, -1, 1]) * field.GetOrigin()))
     image.SetSpacing(field.GetSpacing())
-    scalars = numpy_support.numpy_to_vtk(displacements.reshape(-1, 3).astype(np.float64), deep=True)
-    scalars.SetName("displacement")
-    image.GetPointData().SetScalars(scalars)
+    image.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    image.GetPointData().GetScalars().SetName("displacement")
+    target = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+
+    def copy() -> None:
+        np.multiply(sitk.GetArrayViewFromImage(field).reshape(-1, 3), _FLIP3, out=target)
+
+    yield from beside(copy, name)
     directions = vtk.vtkMatrix4x4()
-    flipped = np.diag([-1.0, -1.0, 1.0]) @ np.array(field.GetDirection()).reshape(3, 3)
+    flipped = np.diag(_FLIP3) @ np.array(field.GetDirection()).reshape(3, 3)
     for row in range(3):
         for column in range(3):
             directions.SetElement(row, column, flipped[row, column])
@@ -153,7 +185,8 @@ def _grid_node(transform, name: str, grid):
     return node
 
 
-def _from_node(node):
+def _from_node(node) -> Callable[[], Any]:
+    """Return what makes the transform of a node, in any thread: what belongs to VTK is read here."""
     import SimpleITK as sitk
     import slicer
     import vtk
@@ -162,28 +195,36 @@ def _from_node(node):
         matrix = vtk.vtkMatrix4x4()
         node.GetMatrixTransformFromParent(matrix)
         ras = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
-        return affine_of(_FLIP4 @ ras @ _FLIP4)
+        return functools.partial(affine_of, _FLIP4 @ ras @ _FLIP4)
     warp = slicer.vtkOrientedGridTransform.SafeDownCast(node.GetTransformFromParent())
     if warp is None:
         raise InputError(f"The transform {node.GetName()!r} is not a displacement grid any more.")
-    return sitk.DisplacementFieldTransform(_field_of(warp))
+    field = _field_of(warp)
+    return lambda: sitk.DisplacementFieldTransform(field())
 
 
-def _field_of(warp):
+def _field_of(warp) -> Callable[[], Any]:
     import SimpleITK as sitk
     from vtk.util import numpy_support
 
     image = warp.GetDisplacementGrid()
-    dimensions = image.GetDimensions()
-    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).astype(np.float64)
-    values = warp.GetDisplacementScale() * values + warp.GetDisplacementShift()
-    array = values.reshape(*dimensions[::-1], 3) * np.array([-1.0, -1.0, 1.0])
-    field = sitk.GetImageFromArray(array, isVector=True)
-    field.SetOrigin([float(v) for v in np.array([-1, -1, 1]) * image.GetOrigin()])
-    field.SetSpacing([float(v) for v in image.GetSpacing()])
+    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    values = values.reshape(*image.GetDimensions()[::-1], 3)
+    scale, shift = warp.GetDisplacementScale(), warp.GetDisplacementShift()
+    origin, spacing = _FLIP3 * image.GetOrigin(), image.GetSpacing()
     matrix = warp.GetGridDirectionMatrix()
     directions = np.eye(3)
     if matrix is not None:
         directions = np.array([[matrix.GetElement(i, j) for j in range(3)] for i in range(3)])
-    field.SetDirection((np.diag([-1.0, -1.0, 1.0]) @ directions).ravel().tolist())
+
+    def field():
+        flipped = values * (scale * _FLIP3)
+        if shift:
+            flipped += shift * _FLIP3
+        made = sitk.GetImageFromArray(flipped, isVector=True)
+        made.SetOrigin([float(v) for v in origin])
+        made.SetSpacing([float(v) for v in spacing])
+        made.SetDirection((np.diag(_FLIP3) @ directions).ravel().tolist())
+        return made
+
     return field

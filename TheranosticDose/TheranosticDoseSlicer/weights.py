@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Generator
+from typing import Any
 
 from DoseSegmentationLib.arrays import bounding_box
 from TheranosticDoseLib.geometry import array_of
 from TheranosticDoseLib.study import Voi
 
 from TheranosticDoseSlicer import exchange, images
+from TheranosticDoseSlicer.beside import beside, last
 
 RIM = 3
 DIGEST, PLACE, VOI_RECORD = "TheranosticDose.Digest", "TheranosticDose.Place", "TheranosticDose.Voi"
@@ -37,11 +40,15 @@ def _box(voi: Voi) -> tuple[list[int], list[int] | None]:
 
 def node_from(voi: Voi, digest: str = "", node=None):
     """Return a hidden volume node that holds the weights of a VOI; ``None`` where they are all zero."""
-    low, high = _box(voi)
-    if high is None:
+    return last(keeping(voi, digest, node))
+
+
+def keeping(voi: Voi, digest: str = "", node=None) -> Generator[str, None, Any]:
+    """Do :func:`node_from` in steps: a VOI drawn on a CT has many voxels."""
+    low, box = yield from beside(lambda: _cut(voi), voi.name)
+    if box is None:
         return None
-    box = voi.weights[tuple(map(slice, low, high))]
-    node = images.volume_from(box, f"Weights of {voi.name}", None, node)
+    node = yield from images.showing(box, f"Weights of {voi.name}", None, node)
     node.SetHideFromEditors(True)
     place = {
         "start": low,
@@ -56,15 +63,26 @@ def node_from(voi: Voi, digest: str = "", node=None):
     return node
 
 
+def _cut(voi: Voi) -> tuple[list[int], Any]:
+    """Return the first voxel (x, y, z) of the box around a VOI, and its weights there; ``None`` without any."""
+    low, high = _box(voi)
+    return low, voi.weights[tuple(map(slice, low, high))] if high is not None else None
+
+
 def voi_of(node, *, whole: bool = True) -> Voi:
     """Return the VOI of :func:`node_from`, on its whole grid or on the box around it (a CT has many voxels)."""
+    return last(reading(node, whole=whole))
+
+
+def reading(node, *, whole: bool = True) -> Generator[str, None, Voi]:
+    """Do :func:`voi_of` in steps."""
     import SimpleITK as sitk
 
+    box, record = (yield from images.reading(node)), json.loads(node.GetAttribute(VOI_RECORD))
     if not whole:
-        return Voi(weights=images.image_of(node), **json.loads(node.GetAttribute(VOI_RECORD)))
+        return Voi(weights=box, **record)
     place = json.loads(node.GetAttribute(PLACE))
     grid = sitk.Image(place["size"], sitk.sitkFloat32)
     images.set_geometry(grid, place["origin"], place["spacing"], place["direction"])
-    box = images.image_of(node)
     weights = sitk.Paste(grid, box, box.GetSize(), [0, 0, 0], place["start"])
-    return Voi(weights=weights, **json.loads(node.GetAttribute(VOI_RECORD)))
+    return Voi(weights=weights, **record)
