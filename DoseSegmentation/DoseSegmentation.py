@@ -321,7 +321,12 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
 
         tool = segmentation_tools.Tool(parameters.tool.value)
         return segmentation_tools.missing(
-            tool, parameters.ct, parameters.spect, parameters.segmentName, parameters.seed
+            tool,
+            parameters.ct,
+            parameters.spect,
+            parameters.segmentName,
+            parameters.seed,
+            parameters.threshold,
         )
 
     def task(self, parameters):

@@ -274,3 +274,45 @@ def centre_of(mask):
     """The middle of a mask, mm."""
     middle = np.argwhere(sitk.GetArrayFromImage(mask) > 0).mean(axis=0)[::-1]
     return mask.TransformContinuousIndexToPhysicalPoint(middle.tolist())
+
+
+def test_a_threshold_has_its_unit_and_none_is_asked_for(panel, type_text, wait_until) -> None:
+    from gui.actions import choose
+    from TheranosticDoseSlicer import images
+
+    image, _voxels = hot_ball()
+    images.volume_from(image, "SPECT 24h", "spect_bq_ml")
+    images.volume_from(image, "CT 24h", "ct_hu")
+    choose(panel.ui.spectSelector, "SPECT 24h")
+    choose(panel.ui.ctSelector, "CT 24h")
+    choose(panel.ui.toolBox, "SPECT: fixed threshold")
+    assert panel.ui.thresholdBox.suffix == " Bq/mL"
+    assert panel.ui.toolNeeds.text == "Enter a threshold above 0 Bq/mL."
+    assert not panel.ui.percentBox.enabled
+    assert panel.ui.percentBox.toolTip == "This tool does not use it."
+    type_text(panel.ui.thresholdBox, "500000")
+    wait_until(lambda: panel.ui.runButton.enabled, PATIENCE_S, "threshold")
+    choose(panel.ui.toolBox, "CT: fixed threshold")
+    assert panel.ui.thresholdBox.suffix == " HU"
+    assert panel._parameterNode.threshold == 500000.0
+    choose(panel.ui.toolBox, "SPECT: percent of the maximum")
+    assert panel.ui.percentBox.toolTip.startswith("Percentage of the maximum")
+
+
+def test_tables_cannot_be_typed_over_and_an_unset_model_is_empty(panel, click, wait_until) -> None:
+    from gui.actions import choose
+    from PySide6.QtCore import Qt
+    from TheranosticDoseSlicer import images
+
+    image, _voxels = hot_ball()
+    images.volume_from(image, "SPECT 24h", "spect_bq_ml")
+    choose(panel.ui.spectSelector, "SPECT 24h")
+    click(panel.ui.runButton)
+    wait_for_tool(panel, wait_until)
+    panel.ui.trustSection.collapsed = False
+    model = panel.ui.originsTable.model()
+    assert model.rowCount() == 1
+    assert not model.index(0, 0).flags() & Qt.ItemFlag.ItemIsEditable
+    choose(panel.ui.backendBox, "Own network")
+    wait_until(lambda: not panel.backendPanel._dotTimer.active, PATIENCE_S, "panel")
+    assert panel.ui.modelEdit.currentPath == ""

@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import install, origins, segmentation_backends
+from TheranosticDoseSlicer.shown_tables import ShownTable
 
 from TheranosticDosePanels.job_bar import POLL_MS
 
@@ -40,6 +41,13 @@ class BackendPanel:
         self._editTimer = self._timer(700, self._startMarking, once=True)
         self._markTimer = self._timer(0, self._markNext)
         self._marking = None
+        self._origins = ShownTable(self.ui.originsTable)
+        # After the application has shown the parameter: an unset path is shown as a dot.
+        self._dotTimer = self._timer(0, self._clearDot, once=True)
+
+    def _clearDot(self):
+        if self.ui.modelEdit.currentPath == ".":
+            self.ui.modelEdit.currentPath = ""
 
     def _timer(self, interval, slot, once=False):
         timer = qt.QTimer()
@@ -51,7 +59,7 @@ class BackendPanel:
     def stop(self) -> None:
         """Let go of the scene."""
         self._stopAsking()
-        for timer in (self._modelTimer, self._editTimer, self._markTimer):
+        for timer in (self._modelTimer, self._editTimer, self._markTimer, self._dotTimer):
             timer.stop()
         self._marking = None
         self.parameters = None
@@ -78,8 +86,8 @@ class BackendPanel:
         self.parameters = parameters
         if not self.listed:
             self.listed = segmentation_backends.listed()
-        if self.ui.modelEdit.currentPath == ".":
-            self.ui.modelEdit.currentPath = ""
+        self._clearDot()
+        self._dotTimer.start()
         entry = self.listed[self.backend]
         self._nameBackends()
         for name, shown in (
@@ -285,9 +293,7 @@ class BackendPanel:
     def _showOrigins(self) -> None:
         segmentation = self.parameters.segmentation
         table = segmentation.GetNodeReference(origins.TABLE_ROLE) if segmentation is not None else None
-        view = self.ui.originsTable
-        if view.mrmlTableNode() is not table:
-            view.setMRMLTableNode(table)
+        self._origins.show(table)
         notes = ""
         if segmentation is not None:
             notes = segmentation.GetAttribute(segmentation_backends.NOTES_ATTRIBUTE) or ""

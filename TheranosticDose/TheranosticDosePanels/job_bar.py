@@ -34,6 +34,7 @@ class JobBar:
         self.task = None
         self._done = None
         self._tips = {}
+        self._wrong = {}
         self._timer = qt.QTimer()
         self._timer.interval = POLL_MS
         self._timer.connect("timeout()", self._tick)
@@ -85,14 +86,26 @@ class JobBar:
         if text:
             logging.info("%s", text)
 
+    def tellWhile(self, subject: str, problem: str) -> None:
+        """Show what is wrong with a subject until it is right again."""
+        if problem:
+            self._wrong[subject] = problem
+            self.tell(problem)
+        elif self._wrong.pop(subject, None) == self.ui.messageLabel.text:
+            self.tell("")
+
+    def setField(self, name: str, reason: str) -> None:
+        """Enable a field, or disable it and say why in its tooltip."""
+        field = getattr(self.ui, name)
+        tip = self._tips.setdefault(name, field.toolTip)
+        field.enabled = not reason
+        field.toolTip = reason or tip
+
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""
         if not reason and self.busy:
             reason = _("Wait until the running step is done, or cancel it.")
-        button = getattr(self.ui, name)
-        tip = self._tips.setdefault(name, button.toolTip)
-        button.enabled = not reason
-        button.toolTip = reason or tip
+        self.setField(name, reason)
 
     def show(self, section: str, name: str, on: bool) -> None:
         """Show or hide a widget; one in a closed section stays hidden until the section is opened."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import propagation_nodes, segmentation_tools
+from TheranosticDoseSlicer.shown_tables import ShownTable
 
 
 class ToolPanel:
@@ -16,6 +17,7 @@ class ToolPanel:
         self.widget, self.ui, self.bar = widget, widget.ui, widget.bar
         self.parameters = None
         self._placing = None
+        self._tables = {}
         self.ui.runButton.connect("clicked(bool)", self.onRun)
         self.ui.seedButton.connect("clicked(bool)", self.onPlaceSeed)
         self.ui.propagateButton.connect("clicked(bool)", self.onPropagate)
@@ -32,7 +34,8 @@ class ToolPanel:
         tool = segmentation_tools.Tool(parameters.tool.value)
         used = segmentation_tools.widgets_of(tool)
         for name in self.WIDGETS:
-            getattr(self.ui, name).enabled = name in used
+            self.bar.setField(name, "" if name in used else _("This tool does not use it."))
+        self.ui.thresholdBox.suffix = segmentation_tools.unit_of(tool, parameters.spect)
         reason = self.widget.logic.missing(parameters)
         self.ui.toolNeeds.text = reason
         self.bar.show("toolSection", "toolNeeds", bool(reason))
@@ -51,8 +54,9 @@ class ToolPanel:
             ("matchingTable", propagation_nodes.MATCHING),
         ):
             table = case.get(role) if case is not None else None
-            if getattr(self.ui, view).mrmlTableNode() is not table:
-                getattr(self.ui, view).setMRMLTableNode(table)
+            if view not in self._tables:
+                self._tables[view] = ShownTable(getattr(self.ui, view))
+            self._tables[view].show(table)
             self.bar.show("propagateSection", view, table is not None or view == "changesTable")
 
     def onRun(self, _checked=None) -> None:

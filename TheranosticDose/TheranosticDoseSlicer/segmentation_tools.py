@@ -9,7 +9,7 @@ from typing import Any
 
 from TheranosticDoseLib.errors import InputError
 
-from TheranosticDoseSlicer import exchange, images, origins
+from TheranosticDoseSlicer import codes, exchange, images, origins
 from TheranosticDoseSlicer.jobs import Task
 
 
@@ -59,7 +59,7 @@ _LABELS = {
 }
 
 
-def missing(tool: Tool, ct, spect, name: str, seed=None) -> str:
+def missing(tool: Tool, ct, spect, name: str, seed=None, threshold: float | None = None) -> str:
     """Return what a tool still needs, as a sentence; empty where nothing."""
     if tool.image == "ct" and ct is None:
         return "Choose a CT."
@@ -69,7 +69,20 @@ def missing(tool: Tool, ct, spect, name: str, seed=None) -> str:
         return "Enter a name for the segment."
     if tool.needs_seed and seed_of(seed) is None:
         return "Place the seed: a point in the lesion."
+    if tool is Tool.threshold_spect and threshold is not None and threshold <= 0:
+        # Nothing in a SPECT is below zero: such a threshold takes the whole image.
+        return f"Enter a threshold above 0{unit_of(tool, spect)}."
     return ""
+
+
+def unit_of(tool: Tool, spect) -> str:
+    """Return the unit of a threshold, with a blank before it, as the suffix of its field."""
+    if tool.image == "ct":
+        return " HU"
+    quantity = codes.quantity_of(spect) if spect is not None else None
+    if quantity is None:
+        return ""
+    return " counts" if quantity.name == "spect_counts" else " Bq/mL"
 
 
 def widgets_of(tool: Tool) -> tuple[str, ...]:
