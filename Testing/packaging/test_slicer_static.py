@@ -33,7 +33,8 @@ HARMLESS_CALLS = {
 WITHOUT_SCENE = {"qMRMLSequenceBrowserSeekWidget", "qMRMLSequenceBrowserPlayWidget", "qMRMLWidget"}
 # Parameters without a widget of their own; each is set by a step of the panel.
 UNBOUND = {
-    "TheranosticDose": set(),
+    # Check boxes, made for the engines of the library.
+    "TheranosticDose": {"engines"},
     "DoseSegmentation": set(),
 }
 

@@ -85,16 +85,26 @@ class Controller:
         """Return the settings of a run as chosen in the panel."""
         return run_settings(self.parameters)
 
+    def settingsProblem(self) -> str:
+        """Return what is wrong with the settings, as a sentence; empty where nothing."""
+        try:
+            self.settings()
+        except TheranosticDoseError as error:
+            return str(error)
+        return ""
+
+    def outdatedRegistration(self) -> str:
+        """Return that the images are not those of the table and the settings any more; empty where they are."""
+        if self.panels[1].outdated():
+            return _("Time points or settings were changed since the registration; run it again (step 2).")
+        return ""
+
     def setParameters(self, parameters) -> None:
         """Show a parameter node; ``None`` where the module is left or the scene closes."""
         self.parameters = parameters
         if parameters is None:
             self._follow(None)
             return
-        for edit in (self.ui.inputFolderEdit, self.ui.exportFolderEdit):
-            if edit.currentPath == ".":
-                # An unset pathlib.Path is the current folder; nobody chose that.
-                edit.currentPath = ""
         self.refresh()
 
     def refresh(self) -> None:
@@ -103,6 +113,10 @@ class Controller:
             return
         self._refreshing = True
         try:
+            for edit in (self.ui.inputFolderEdit, self.ui.exportFolderEdit):
+                if edit.currentPath == ".":
+                    # An unset pathlib.Path is the current folder; nobody chose that.
+                    edit.currentPath = ""
             self._follow(self.parameters.caseNode)
             self._applySettings()
             for panel in self.panels:
@@ -163,11 +177,11 @@ class Controller:
     def _applySettings(self) -> None:
         if self.case is None:
             return
-        try:
-            settings = self.settings()
-        except TheranosticDoseError as error:
-            self.tell(str(error))
+        problem = self.settingsProblem()
+        self.bar.tellWhile("settings", problem)
+        if problem:
             return
+        settings = self.settings()
         if self.live is None:
             from TheranosticDoseSlicer.live import Live
 

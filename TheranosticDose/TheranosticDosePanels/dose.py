@@ -36,15 +36,19 @@ class DosePanel(StepPanel):
 
     def state(self):
         """Return what is to be done, or which doses are out of date."""
-        if self.missing():
-            return self.missing()
+        if self.missing() or self.controller.outdatedRegistration():
+            return self.missing() or self.controller.outdatedRegistration()
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
             text = _("Out of date, compute again: {names}. The other engines follow at once.")
             return text.format(names=", ".join(engine_table.title(engine) for engine in outdated))
         if self.done():
-            return _("Doses are up to date. Kernel doses follow every edit.")
+            return _("Doses are up to date. Kernel doses follow every edit.") + self._failures()
         return _("Choose engines and compute.")
+
+    def _failures(self):
+        failures = engine_table.failures(self.controller.case)
+        return " " + _("No dose of {reasons}").format(reasons=" ".join(failures)) if failures else ""
 
     def done(self):
         """Whether there are doses and none is out of date."""
@@ -59,8 +63,12 @@ class DosePanel(StepPanel):
         self.setButton("computeButton", self.missing())
         chosen = chosen_engines(self.controller.parameters)
         for name, engine in ENGINE_OF_WIDGET.items():
-            getattr(self.ui, name).enabled = engine in chosen
-        self.setTable("enginesTable", roles.ENGINES)
+            reason = _("Only for the engine {engine}; choose it above.").format(
+                engine=engine_table.title(engine)
+            )
+            self.setField(name, "" if engine in chosen else reason)
+        self.ui.enginesLabel.text = ", ".join(engine_table.short_title(engine) for engine in chosen)
+        self.setTable("enginesTable", roles.ENGINES, columns=engine_table.shown)
 
     def _showEngines(self):
         """List the engines of the library: what each takes, and why it cannot run where it cannot."""
@@ -110,4 +118,5 @@ class DosePanel(StepPanel):
 
     def _computed(self, _task):
         engine_table.write(self.controller.case)
+        self.controller.tell(self._failures().strip())
         self.controller.panels[5].showDefault()

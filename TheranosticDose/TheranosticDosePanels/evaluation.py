@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import slicer
 from slicer.i18n import tr as _
+from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import case as roles
 from TheranosticDoseSlicer import compare, display, engine_table, results_nodes
 from TheranosticDoseSlicer.parameters import levels_gy
@@ -36,8 +37,8 @@ class EvaluationPanel(StepPanel):
 
     def state(self):
         """Return what is missing, or what BED is of."""
-        if self.missing():
-            return self.missing()
+        if self.missing() or self.controller.outdatedRegistration():
+            return self.missing() or self.controller.outdatedRegistration()
         return _("BED and EQD2 are of {engine}. Histograms show the visible segments.").format(
             engine=engine_table.title(self._engines()[0])
         )
@@ -63,7 +64,8 @@ class EvaluationPanel(StepPanel):
         for name in ("showDoseButton", "showDvhButton"):
             self.setButton(name, missing)
         self.setTable("resultsTable", roles.VOIS, columns=results_nodes.shown_results)
-        self.show("comparisonLabel", bool(self.ui.comparisonLabel.text))
+        for name in ("comparisonLabel", "isodosesLabel"):
+            self.show(name, bool(getattr(self.ui, name).text) and not missing)
         if self._shown and not missing:
             display.set_foreground_opacity(self.controller.parameters.doseOpacity)
 
@@ -78,9 +80,18 @@ class EvaluationPanel(StepPanel):
             engine = self.ui.overlayBox.currentData or self._engines()[0]
             dose = case.get(roles.DOSE + engine)
             display.show_as_dose(dose)
+            self._legend(dose)
             display.show(case.get(roles.REFERENCE_CT), dose, self.controller.parameters.doseOpacity)
             self._shown = True
             self.onIsodoses()
+
+    def _legend(self, shown):
+        """Show the colour table of what is shown, and hide that of the rest."""
+        case = self.controller.case
+        nodes = [case.get(roles.DOSE + engine) for engine in self._engines()]
+        for node in (*nodes, case.get(compare.DIFFERENCE)):
+            if node is not None:
+                display.show_legend(node, "Gy", node is shown)
 
     def onIsodoses(self):
         """Draw the isodose lines of the shown dose."""
@@ -88,8 +99,14 @@ class EvaluationPanel(StepPanel):
             return
         with self.controller.errorsShown():
             engine = self.ui.overlayBox.currentData or self._engines()[0]
-            levels = levels_gy(self.controller.parameters.isodoseLevels)
-            compare.isodoses(self.controller.case, engine, levels)
+            try:
+                levels = levels_gy(self.controller.parameters.isodoseLevels)
+            except TheranosticDoseError as error:
+                self.controller.bar.tellWhile("isodoses", str(error))
+                raise
+            self.controller.bar.tellWhile("isodoses", "")
+            self.ui.isodosesLabel.text = compare.isodoses(self.controller.case, engine, levels)
+        self.show("isodosesLabel", bool(self.ui.isodosesLabel.text))
 
     def onShowDvh(self, _checked=None):
         """Show the plot of the histograms of the visible segments in the layout."""
@@ -108,6 +125,7 @@ class EvaluationPanel(StepPanel):
             if second and second != first:
                 node, text = compare.difference(self.controller.case, first, second, self.controller.live)
                 display.show(self.controller.case.get(roles.REFERENCE_CT), node, 0.6)
+                self._legend(node)
                 self.ui.comparisonLabel.text = text
             elif self._shown:
                 self.onShowDose()

@@ -26,6 +26,8 @@ class ExportPanel(StepPanel):
         evaluation = self.controller.panels[5].missing() if len(self.controller.panels) > 5 else ""
         if evaluation:
             return evaluation
+        if self.controller.outdatedRegistration():
+            return self.controller.outdatedRegistration()
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
             return _("Compute the dose again first (step 5): {names} is out of date.").format(
@@ -49,7 +51,10 @@ class ExportPanel(StepPanel):
     def refresh(self):
         """Update the widgets."""
         self.setButton("exportButton", self.missing())
-        self.ui.deidentifyBox.enabled = bool(self.controller.parameters.exportDicom)
+        self.setField(
+            "deidentifyBox",
+            "" if self.controller.parameters.exportDicom else _("Only for DICOM objects; tick them above."),
+        )
         report = self._report()
         self.setButton("openReportButton", "" if report is not None else _("Write the report first."))
 

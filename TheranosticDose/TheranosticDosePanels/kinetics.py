@@ -41,8 +41,8 @@ class KineticsPanel(StepPanel):
 
     def state(self):
         """Return what is to be done, or how many curves were changed."""
-        if self.missing():
-            return self.missing()
+        if self.missing() or self.controller.outdatedRegistration():
+            return self.missing() or self.controller.outdatedRegistration()
         changed = [name for name, edit in self._edits().items() if not edits.CurveEdit.from_dict(edit).empty]
         if changed:
             return _("Changed by hand: {names}.").format(names=", ".join(sorted(changed)))
@@ -92,7 +92,8 @@ class KineticsPanel(StepPanel):
         self.setButton(
             "undoEditsButton", missing or (_("Nothing was changed about this VOI.") if unchanged else "")
         )
-        self.ui.voiBox.enabled = self.ui.voiModelBox.enabled = not missing
+        for name in ("voiBox", "voiModelBox"):
+            self.setField(name, missing)
         self.ui.fitLabel.text = (
             _fitText(live.result(current), live.problems) if live is not None and names else ""
         )

@@ -30,7 +30,7 @@ class StepPanel:
             return _("The module is not active.")
         if self.controller.case is None:
             return _("Load a study first (step 1).")
-        return ""
+        return self.controller.settingsProblem()
 
     def state(self) -> str:
         """Return what the section says below its header."""
@@ -67,6 +67,10 @@ class StepPanel:
     def setButton(self, name: str, reason: str) -> None:
         """Enable a button, or disable it and say why in its tooltip."""
         self.controller.bar.setButton(name, reason)
+
+    def setField(self, name: str, reason: str) -> None:
+        """Enable a field, or disable it and say why in its tooltip."""
+        self.controller.bar.setField(name, reason)
 
     def setTable(self, name: str, role: str, **how) -> None:
         """Show the table node of a role in a table view; ``how`` as ``ShownTable`` takes it."""

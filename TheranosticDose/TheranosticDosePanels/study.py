@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import InputError
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import codes, display, study_nodes, tables, tasks
+from TheranosticDoseSlicer import codes, display, study_nodes, tables, tasks, trail
 
 from TheranosticDosePanels.step import StepPanel
 
@@ -25,6 +25,7 @@ class StudyPanel(StepPanel):
         self.ui.loadButton.connect("clicked(bool)", self.onLoad)
         self.ui.sceneButton.connect("clicked(bool)", self.onUseScene)
         self.ui.tryButton.connect("clicked(bool)", self.onTry)
+        self.ui.undoTimePointsButton.connect("clicked(bool)", self.onUndo)
 
     def missing(self):
         """Return what loading needs."""
@@ -34,12 +35,18 @@ class StudyPanel(StepPanel):
         """Return how many time points there are."""
         case = self.controller.case
         if case is None or case.record(study_nodes.STUDY_RECORD) is None:
-            return _("Choose the folder of a study and load it, or try the virtual patient.")
+            return _(
+                "Choose the folder of a study and load it, use volumes that are loaded, or try the virtual "
+                "patient. The DICOM browser loads a study too."
+            )
         rows = tables.rows_of(case.get(roles.TIME_POINTS)) if case.get(roles.TIME_POINTS) else []
         used = sum(study_nodes.is_true(row[study_nodes.USE]) for row in rows)
         outlined = len(case.labels(roles.SOURCE_VOI))
         text = _("{used} of {number} time points are used.").format(used=used, number=len(rows))
-        if outlined:
+        changed = trail.time_points_by_hand(case)
+        if changed:
+            text += " " + _("Changed by hand: {labels}.").format(labels=", ".join(changed))
+        if outlined and case.record("registered") is None:
             text += " " + _("{number} outlines in the files appear after the registration.").format(
                 number=outlined
             )
@@ -52,6 +59,7 @@ class StudyPanel(StepPanel):
 
     def refresh(self):
         """Update the widgets."""
+        case = self.controller.case
         folder = str(self.controller.parameters.inputFolder)
         self.setButton("loadButton", "" if folder.strip(". ") else _("Choose a folder first."))
         no_volume = _("There is no SPECT volume in the scene that is not part of a cycle yet.")
@@ -66,6 +74,9 @@ class StudyPanel(StepPanel):
         self.setTable(
             "findingsTable", roles.FINDINGS, columns=study_nodes.shown_findings, wrapped=study_nodes.FINDING
         )
+        by_hand = case is not None and bool(trail.time_points_by_hand(case))
+        self.setButton("undoTimePointsButton", "" if by_hand else _("Nothing was changed in the table."))
+        self.show("undoTimePointsButton", self.ui.timePointsTable.mrmlTableNode() is not None)
         self.show("findingsLabel", self.ui.findingsTable.mrmlTableNode() is not None)
         self._applyAdministration()
 
@@ -88,7 +99,10 @@ class StudyPanel(StepPanel):
             except InputError as error:
                 self.controller.tell(str(error))
         if changes:
-            study_nodes.set_administration(case, **changes)
+            try:
+                study_nodes.set_administration(case, **changes)
+            except InputError as error:
+                self.controller.tell(str(error))
 
     def showAdministration(self, another=False):
         """Show what was administered in the shown cycle; ``another``: the panel shows that of another one."""
@@ -159,6 +173,12 @@ class StudyPanel(StepPanel):
         self.showAdministration()
         display.show_study(case)
         self.controller.refresh()
+
+    def onUndo(self, _checked=None):
+        """Take the values of the files again."""
+        with self.controller.errorsShown():
+            study_nodes.undo(self.controller.case)
+            self.controller.refresh()
 
     def onTableEdited(self):
         """Check an edited table; a changed activity becomes a calibration."""

@@ -17,17 +17,27 @@ if TYPE_CHECKING:
 BLINK, CHECKERBOARD, DIFFERENCE = "blink", "checkerboard", "difference"
 
 
-def pair_nodes(case: Case) -> tuple:
-    """Return the volumes of the reference and of the browsed time point, on the dose grid."""
-    series = case.require(roles.SERIES, "Run the registration first.")
-    record, browser = case.record("registered"), case.get(roles.BROWSER)
-    labels = [entry["label"] for entry in record["study"]["acquisitions"]]
+def _labels(case: Case) -> list[str]:
+    return [entry["label"] for entry in case.record("registered")["study"]["acquisitions"]]
+
+
+def pair_of(case: Case) -> tuple[str, str]:
+    """Return the labels of the reference and of the browsed time point; the first other one at the reference."""
+    case.require(roles.SERIES, "Run the registration first.")
+    labels, browser = _labels(case), case.get(roles.BROWSER)
+    reference = labels.index(case.record("registered")["reference"])
     selected = browser.GetSelectedItemNumber() if browser is not None else 0
-    reference = labels.index(record["reference"])
-    if selected == reference:
+    if selected == reference or not 0 <= selected < len(labels):
         selected = next((i for i in range(len(labels)) if i != reference), reference)
+    return labels[reference], labels[selected]
+
+
+def pair_nodes(case: Case) -> tuple:
+    """Return the volumes of the time points of :func:`pair_of`, on the dose grid."""
+    series = case.require(roles.SERIES, "Run the registration first.")
+    labels = _labels(case)
     nodes = []
-    for number, index in enumerate((reference, selected)):
+    for number, index in enumerate(labels.index(label) for label in pair_of(case)):
         image = images.image_of(series.GetNthDataNode(index))
         role = f"{BLINK}/{number}"
         node = images.volume_from(image, f"Compare {labels[index]}", "spect_bq_ml", case.get(role))
@@ -36,17 +46,23 @@ def pair_nodes(case: Case) -> tuple:
     return tuple(nodes)
 
 
-def checkerboard_node(case: Case):
-    """Return a volume of reference and browsed time point in alternating blocks."""
-    first, second = (images.image_of(node) for node in pair_nodes(case))
+def checkerboard_node(case: Case, pair: tuple):
+    """Return a volume of the two volumes of :func:`pair_nodes` in alternating blocks."""
+    first, second = (images.image_of(node) for node in pair)
     board = display.checkerboard(array_of(first), array_of(second))
     node = images.volume_from(image_like(board, first), "Checkerboard", None, case.get(CHECKERBOARD))
     case.set(CHECKERBOARD, node)
     return node
 
 
-def isodoses(case: Case, engine: str, levels_gy: list[float]) -> None:
-    """Draw the isodose lines of an engine's dose; those of other levels go."""
+def isodoses(case: Case, engine: str, levels_gy: list[float]) -> str:
+    """Draw the isodose lines of an engine's dose; those of other levels go.
+
+    Returns
+    -------
+    str
+        The levels with their colours, as rich text; a level above the highest dose says so.
+    """
     dose = case.require(roles.DOSE + engine, f"The dose of {engine!r} was deleted; compute it again.")
     known = {key: case.get(roles.ISODOSE + key) for key in case.labels(roles.ISODOSE)}
     found = display.isodose_models(dose, levels_gy, known)
@@ -55,6 +71,13 @@ def isodoses(case: Case, engine: str, levels_gy: list[float]) -> None:
             case.remove(roles.ISODOSE + key)
     for key, node in found.items():
         case.set(roles.ISODOSE + key, node)
+    return " &nbsp; ".join(_isodose_text(key, node) for key, node in found.items())
+
+
+def _isodose_text(key: str, node) -> str:
+    red, green, blue = (round(255 * part) for part in node.GetDisplayNode().GetColor())
+    text = f'<span style="color:#{red:02x}{green:02x}{blue:02x}">\u25a0</span> {key}\u00a0Gy'
+    return text if node.GetPolyData().GetNumberOfPoints() else f"{text} (above the highest dose)"
 
 
 def difference(case: Case, first: str, second: str, live) -> tuple:

@@ -46,6 +46,12 @@ def run_settings(parameters) -> RunSettings:
             value = None
         (values if group is None else values[group])[field] = value
     values["engine_settings"] = engine_settings(parameters)
+    quantification = values["quantification"]
+    if quantification["recovery"] == "gtm" and quantification["fwhm_mm"] is None:
+        raise SettingsError(
+            "The geometric transfer matrix needs the resolution of the SPECT: enter its FWHM in mm (step 2), "
+            "or choose no recovery."
+        )
     return RunSettings.from_dict(values)
 
 

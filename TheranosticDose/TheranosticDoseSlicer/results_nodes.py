@@ -68,12 +68,23 @@ def _radiobiology(results: tuple[VoiResult, ...], engine: str) -> list[Column]:
         Column("u BED (Gy)", values("u_bed_gy"), "Gy", "k=1, of the dose; the parameters count as known"),
         Column("EQD2 (Gy)", [_number(r.eqd2_gy) for r in results], "Gy", about),
         Column(
+            "of limit (%)",
+            [_of_limit(r) for r in results],
+            "%",
+            "the nearest published limit, see the report",
+        ),
+        Column(
             "alpha/beta (Gy)", values("alpha_beta_gy"), "Gy", "of BED and EQD2; its source is in the report"
         ),
         Column(
             "T repair (h)", values("repair_half_time_h"), "h", "of BED and EQD2; its source is in the report"
         ),
     ]
+
+
+def _of_limit(result: VoiResult) -> float:
+    shares = [limit.get("fraction_used") for limit in result.radiobiology.get("limits", ())]
+    return max((100.0 * share for share in shares if share is not None), default=float("nan"))
 
 
 def shown_results(node) -> list[Column]:

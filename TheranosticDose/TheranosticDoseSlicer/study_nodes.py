@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ EDITABLE = (USE, TIME, ACTIVITY, SCALE, DURATION)
 FINDING = "finding"
 STUDY_RECORD, STEP_FINDINGS, MEASURED, SHOWN = "study", "findings/", "measuredActivity", "shownScale"
 ADMINISTRATION_BY_HAND = "administrationByHand"
+KEPT = "timePointValues"
+SECONDS_PER_HOUR = 3600.0
 SEVERITY_ORDER = ("missing", "warning", "assumption", "info")
 _UNIT_SHOWN = {"BQML": "Bq/mL", "CNTS": "counts"}
 _UNIT_OF_QUANTITY = {"spect_bq_ml": "BQML", "spect_counts": "CNTS"}
@@ -58,6 +61,8 @@ def load(case: Case, study: Study) -> Iterator[str]:
     case.set_record(SHOWN, {})
     case.set_record(MEASURED, dict(zip(totals[LABEL], totals[ACTIVITY], strict=True)))
     case.set(roles.TIME_POINTS, tables.table_from(columns, "Time points", case.get(roles.TIME_POINTS)))
+    case.set_record(KEPT, {})
+    _keep(case)
     yield "time points"
     set_findings(case, "load", study.findings)
 
@@ -122,6 +127,25 @@ def shown_findings(node) -> list[tables.Column]:
     ]
 
 
+def rows(case: Case) -> list[dict[str, Any]]:
+    """Return the rows of the table of the time points, with all digits.
+
+    The table is saved with a scene in six digits (``vtkMRMLTableStorageNode``); the case keeps the rest.
+    """
+    table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
+    kept, found = case.record(KEPT, {}), tables.rows_of(table)
+    for row in found:
+        for column, value in kept.get(row[LABEL], {}).items():
+            if row[column] == float(f"{value:.6g}"):
+                row[column] = value
+    return found
+
+
+def _keep(case: Case) -> None:
+    numbers = (TIME, ACTIVITY, SCALE, DURATION)
+    case.set_record(KEPT, {row[LABEL]: {column: row[column] for column in numbers} for row in rows(case)})
+
+
 def study_of(case: Case) -> Study:
     """Return the study as the panel shows it; see :func:`study_steps`."""
     return last(study_steps(case, planned(case)))
@@ -138,11 +162,10 @@ def planned(case: Case) -> tuple[list[tuple[dict[str, Any], float]], list[Findin
     record = case.record(STUDY_RECORD)
     if record is None:
         raise InputError("No study is loaded; choose a folder, volumes of the scene, or the virtual patient.")
-    table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
-    rows = {row[LABEL]: row for row in tables.rows_of(table)}
+    known = {row[LABEL]: row for row in rows(case)}
     entries, findings = [], []
     for entry in record["acquisitions"]:
-        row = rows.get(entry["label"])
+        row = known.get(entry["label"])
         if row is None or not is_true(row[USE]):
             findings.append(_left_out(entry))
             continue
@@ -239,9 +262,36 @@ def set_administration(case: Case, **values: Any) -> None:
     if record is None:
         raise InputError("No study is loaded; load one before changing its administration.")
     changed = {key: value for key, value in values.items() if record["administration"].get(key) != value}
+    if changed.get("datetime"):
+        _move_times(case, record, changed["datetime"])
     record["administration"].update(changed)
     case.set_record(STUDY_RECORD, record)
     case.set_record(ADMINISTRATION_BY_HAND, {**case.record(ADMINISTRATION_BY_HAND, {}), **changed})
+
+
+def _move_times(case: Case, record: dict[str, Any], injected: str) -> None:
+    """Take the times of the scans from another time of the injection; a time that was set by hand stays."""
+    start, new = dt.datetime.fromisoformat(injected), {}
+    for entry in record["acquisitions"]:
+        if not entry.get("datetime"):
+            continue
+        scan = dt.datetime.fromisoformat(entry["datetime"])
+        if (scan.tzinfo is None) != (start.tzinfo is None):
+            raise InputError("Injected at: write the time without a time zone, on the clock of the scanner.")
+        new[entry["label"]] = (scan - start).total_seconds() / SECONDS_PER_HOUR
+    late = [label for label, time_h in new.items() if time_h < 0]
+    if late:
+        raise InputError(f"Injected at: {injected.replace('T', ' ')} lies after the scan {', '.join(late)}.")
+    table = case.get(roles.TIME_POINTS)
+    known = {entry["label"]: float(entry["time_h"]) for entry in record["acquisitions"]}
+    for number, row in enumerate(rows(case) if table is not None else ()):
+        label = row[LABEL]
+        if label in new and row[TIME] == known[label]:
+            tables.set_cell(table, number, TIME, new[label])
+    for entry in record["acquisitions"]:
+        entry["time_h"] = new.get(entry["label"], entry["time_h"])
+    if table is not None:
+        _keep(case)
 
 
 def reconcile(case: Case) -> bool:
@@ -253,7 +303,7 @@ def reconcile(case: Case) -> bool:
     table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
     measured, shown = case.record(MEASURED, {}), case.record(SHOWN, {})
     changed = False
-    for number, row in enumerate(tables.rows_of(table)):
+    for number, row in enumerate(rows(case)):
         label, activity, scale = row[LABEL], float(row[ACTIVITY]), float(row[SCALE])
         total = measured.get(label)
         if not total or math.isclose(activity, total * scale, rel_tol=1e-9):
@@ -269,7 +319,33 @@ def reconcile(case: Case) -> bool:
         shown[label] = scale
         changed = True
     case.set_record(SHOWN, shown)
+    _keep(case)
     return changed
+
+
+def undo(case: Case) -> None:
+    """Take the values of the files again, for all time points."""
+    table = case.require(roles.TIME_POINTS, "The table of time points was deleted; load the study again.")
+    measured = case.record(MEASURED, {})
+    loaded = {entry["label"]: entry for entry in case.record(STUDY_RECORD)["acquisitions"]}
+    case.set_record(SHOWN, {})
+    was_modifying = table.StartModify()
+    try:
+        for number, row in enumerate(tables.rows_of(table)):
+            entry = loaded.get(row[LABEL])
+            if entry is None:
+                continue
+            for column, value in (
+                (USE, True),
+                (TIME, float(entry["time_h"])),
+                (ACTIVITY, measured.get(row[LABEL], row[ACTIVITY])),
+                (SCALE, 1.0),
+                (DURATION, float(entry.get("duration_s") or 0.0)),
+            ):
+                tables.set_cell(table, number, column, value)
+    finally:
+        table.EndModify(was_modifying)
+    _keep(case)
 
 
 def set_findings(case: Case, step: str, findings) -> None:

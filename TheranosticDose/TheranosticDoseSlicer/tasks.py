@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from TheranosticDoseLib.errors import InputError
 
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import dose_nodes, exchange, exchange_results, study_nodes, trail
+from TheranosticDoseSlicer import dose_nodes, engine_table, exchange, exchange_results, study_nodes, trail
 from TheranosticDoseSlicer.beside import beside, each_beside
 from TheranosticDoseSlicer.case import Case
 from TheranosticDoseSlicer.jobs import Task
@@ -141,6 +141,7 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         yield from dose_nodes.load_doses(case, doses, tia)
         found = exchange_results.findings_of(result["findings"])
         study_nodes.set_findings(case, "dose", found)
+        case.set_record(engine_table.FAILED, result.get("failed", {}))
         case.set_record(FOLLOWED, [])
         case.set_record(DOSE_OF, keys)
         trail.note(case, result)

@@ -146,7 +146,7 @@ def dose(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     tia, scaled = steps.tia_map(voxels, results, settings)
     finished = {"fit": now()}
     nuclide = registered.study.administration.nuclide
-    doses = steps.doses(tia, anatomy, nuclide, engines, settings, part_of(progress, 0.2, 0.97))
+    doses, failed = _each_engine(tia, anatomy, nuclide, engines, settings, part_of(progress, 0.2, 0.97))
     finished["dose"] = now()
     out = folder / "out"
     out.mkdir()
@@ -157,7 +157,29 @@ def dose(request: dict[str, Any], folder: Path, progress) -> dict[str, Any]:
     return {
         "findings": [finding.to_dict() for finding in (*findings, *scaled)],
         "finished": finished,
+        "failed": failed,
     }
+
+
+def _each_engine(
+    tia, anatomy, nuclide: str, engines: tuple[str, ...], settings, progress
+) -> tuple[dict, dict]:
+    """Return the doses, and why an engine gave none: what the others took long to compute is not lost with it."""
+    from TheranosticDoseLib.errors import CancelledError, TheranosticDoseError
+    from TheranosticDoseLib.workflow import steps
+
+    doses, failed, first = {}, {}, None
+    for number, engine in enumerate(engines):
+        part = part_of(progress, number / len(engines), (number + 1) / len(engines))
+        try:
+            doses |= steps.doses(tia, anatomy, nuclide, (engine,), settings, part)
+        except CancelledError:
+            raise
+        except TheranosticDoseError as error:
+            failed[engine], first = str(error), first or error
+    if not doses:
+        raise first
+    return doses, failed
 
 
 def curves(registered, anatomy, folder: Path, settings, edits_: dict[str, Any]):
