@@ -42,6 +42,7 @@ class Controller:
         self._again = False
         self._observed = []
         self._refreshing = self._writing = False
+        self._known = {}
         self.phantom = {}
         self._liveTimer = self._timer(0, self._tickLive)
         self._editTimer = self._timer(EDIT_DELAY_MS, self.startUpdate)
@@ -83,10 +84,21 @@ class Controller:
 
     def settings(self):
         """Return the settings of a run as chosen in the panel."""
-        return run_settings(self.parameters)
+        return self._once("settings", lambda: run_settings(self.parameters))
+
+    def _once(self, name: str, compute):
+        """Return what stays the same during a refresh; every step asks for it, and it is computed once."""
+        if not self._refreshing:
+            return compute()
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
 
     def settingsProblem(self) -> str:
         """Return what is wrong with the settings, as a sentence; empty where nothing."""
+        return self._once("settingsProblem", self._settingsProblem)
+
+    def _settingsProblem(self) -> str:
         try:
             self.settings()
         except TheranosticDoseError as error:
@@ -95,7 +107,7 @@ class Controller:
 
     def outdatedRegistration(self) -> str:
         """Return that the images are not those of the table and the settings any more; empty where they are."""
-        if self.panels[1].outdated():
+        if self._once("outdated", self.panels[1].outdated):
             return _("Time points or settings were changed since the registration; run it again (step 2).")
         return ""
 
@@ -112,6 +124,7 @@ class Controller:
         if self.parameters is None or self._refreshing:
             return
         self._refreshing = True
+        self._known = {}
         try:
             for edit in (self.ui.inputFolderEdit, self.ui.exportFolderEdit):
                 if edit.currentPath == ".":

@@ -76,7 +76,7 @@ class RegistrationPanel(StepPanel):
             return super().missing()
         if self.controller.case.record("registered") is None:
             return self.missing() or _("Choose the method and run the registration.")
-        if self.outdated():
+        if self.controller.outdatedRegistration():
             return self.missing() or self.controller.outdatedRegistration()
         reference = self.controller.case.record("registered")["reference"]
         return _("Done; the reference is {label}.").format(label=reference) + self._warnings()
@@ -116,7 +116,7 @@ class RegistrationPanel(StepPanel):
             case is not None
             and case.record("registered") is not None
             and not self.controller.settingsProblem()
-            and not self.outdated()
+            and not self.controller.outdatedRegistration()
         )
 
     def refresh(self):
