@@ -118,6 +118,9 @@ def test_an_edited_lesion_stays_and_a_new_one_elsewhere_gets_a_free_name(node) -
 
 def test_origins_stay_with_a_saved_scene(node, scene, tmp_path) -> None:
     take(node, {("Liver", "organ"): box(5, 15), ("Lesion 1", "lesion"): box(20, 25)})
+    first = segments.segment_ids(node)[0]
+    # A bar parts the tags in the file of a segmentation.
+    origins.keep(node, first, {**origins.record_of(node, first), "checks": ["|HU| > 40 | SUV"]})
     origins.write_table(node)
     before = [origins.record_of(node, segment_id) for segment_id in segments.segment_ids(node)]
     file = tmp_path / "scene.mrb"

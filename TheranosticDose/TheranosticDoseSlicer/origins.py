@@ -32,7 +32,8 @@ def keep(node, segment_id: str, record: dict[str, Any]) -> None:
 
 def _store(node, segment_id: str, record: dict[str, Any]) -> None:
     segment = node.GetSegmentation().GetSegment(segment_id)
-    segment.SetTag(RECORD_TAG, json.dumps(record))
+    # A bar would end the tag in the file of the segmentation.
+    segment.SetTag(RECORD_TAG, json.dumps(record).replace("|", "\\u007c"))
     segment.SetTag(segments.ORIGIN_TAG, text_of(record))
 
 

@@ -65,7 +65,7 @@ def terminology_entry(kind: str, code: dict[str, str] | None) -> str:
         entry = "^".join(code.get(key, "") for key in ("scheme", "value", "meaning"))
     else:
         entry = "^".join(_DEFAULT_TYPE[kind])
-    return f"{_CONTEXT}~{category}~{entry}~^^~{_REGION_CONTEXT}~^^~^^|"
+    return f"{_CONTEXT}~{category}~{entry}~^^~{_REGION_CONTEXT}~^^~^^"
 
 
 def code_of(segment) -> dict[str, str] | None:
