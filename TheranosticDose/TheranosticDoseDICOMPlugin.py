@@ -29,42 +29,57 @@ class TheranosticDoseDICOMPluginClass(DICOMPlugin):
         self.tags["corrected"] = "0028,0051"
 
     def examineForImport(self, fileLists):
-        """Offer one loadable for all series that were selected together."""
-        spect, others = [], []
+        """Offer the series that were selected together, each with the others as one study."""
+        study = []
         for files in fileLists:
             modality = slicer.dicomDatabase.fileValue(files[0], self.tags["modality"]) if files else ""
-            if modality in SPECT_MODALITIES:
-                spect.append(files)
-            elif modality in WITH_IT:
-                others.append(files)
+            if modality in (*SPECT_MODALITIES, *WITH_IT):
+                study.append(self._loadable(files, modality))
+        spect = sum(loadable.modality in SPECT_MODALITIES for loadable in study)
         if not spect:
             return []
+        for loadable in study:
+            loadable.study = study
+            # Selected by default only where it is more than what a volume reader would do as well.  The browser
+            # takes the most confident reader of each series: with less than the highest confidence anywhere the
+            # series would be loaded by another reader too.
+            loadable.selected = len(study) > 1
+            loadable.confidence = 1.1 if loadable.selected else 0.3
+            loadable.name = _(
+                "{what} of a study for dosimetry ({spect} SPECT, {others} CT or structure series)"
+            ).format(what=loadable.modality, spect=spect, others=len(study) - spect)
+        return study
+
+    def _loadable(self, files, modality):
         loadable = DICOMLoadable()
-        loadable.files = [file for files in spect + others for file in files]
-        loadable.name = _("{spect} SPECT with {others} CT or structure series, for dosimetry").format(
-            spect=len(spect), others=len(others)
-        )
+        loadable.files, loadable.modality = list(files), modality
         loadable.tooltip = _("Time points, calibration and doubts are shown in the module Theranostic Dose.")
-        # Selected by default only where it is more than what a volume reader would do as well.
-        loadable.selected = bool(others) or len(spect) > 1
-        loadable.confidence = 0.9 if loadable.selected else 0.3
-        return [loadable]
+        loadable.outcome = None
+        return loadable
 
     def load(self, loadable):
-        """Load the study as a new case; return whether it worked."""
+        """Load the selected series of a study as a new case, with the first of them; return whether it worked."""
+        if loadable.outcome is not None:
+            # The browser comes with each of the series; this one was tried with the first.
+            outcome, loadable.outcome = loadable.outcome, None
+            return outcome
         from TheranosticDoseLib.errors import TheranosticDoseError
         from TheranosticDoseSlicer import display, tasks
         from TheranosticDoseSlicer.case import Case
 
-        case = Case.create("Cycle 1")
+        together = [other for other in loadable.study if other.selected or other is loadable]
+        case, worked = Case.create("Cycle 1"), True
         try:
-            tasks.load_files(case, [pathlib.Path(file) for file in loadable.files]).wait()
+            files = [pathlib.Path(file) for other in together for file in other.files]
+            tasks.load_files(case, files).wait()
+            display.show_study(case)
         except TheranosticDoseError as error:
             slicer.mrmlScene.RemoveNode(case.node)
             slicer.util.errorDisplay(str(error))
-            return False
-        display.show_study(case)
-        return True
+            worked = False
+        for other in together:
+            other.outcome = worked if other is not loadable else None
+        return worked
 
 
 class TheranosticDoseDICOMPlugin:

@@ -197,23 +197,48 @@ def plugin(slicer_app, monkeypatch):
 def test_the_plugin_offers_spect_with_its_ct_and_nothing_else(plugin) -> None:
     reader, modality = plugin
     modality.update({"a": "NM", "b": "CT", "c": "RTSTRUCT", "d": "MR"})
-    [offered] = reader.examineForImport([["a"], ["b"], ["c"], ["d"]])
-    assert offered.files == ["a", "b", "c"]
-    assert offered.selected
+    offered = reader.examineForImport([["a"], ["b"], ["c"], ["d"]])
+    # One for each series: the browser compares the readers of a series, and the others must not load it again.
+    assert [loadable.files for loadable in offered] == [["a"], ["b"], ["c"]]
+    assert all(loadable.selected and loadable.confidence > 1.0 for loadable in offered)
+    assert all("1 SPECT, 2 CT or structure series" in loadable.name for loadable in offered)
     assert reader.examineForImport([["b"], ["d"]]) == []
     [alone] = reader.examineForImport([["a"]])
     assert not alone.selected
     assert alone.confidence < 0.5
 
 
+def test_series_of_a_study_are_loaded_once_and_without_those_unselected(plugin, monkeypatch) -> None:
+    from TheranosticDoseSlicer import display, tasks
+    from TheranosticDoseSlicer.case import cases
+
+    reader, modality = plugin
+    modality.update({"a": "NM", "b": "NM", "c": "CT", "d": "CT"})
+    loaded = []
+
+    def load_files(case, files):
+        loaded.append([str(file) for file in files])
+        return types.SimpleNamespace(wait=lambda: None)
+
+    monkeypatch.setattr(tasks, "load_files", load_files)
+    monkeypatch.setattr(display, "show_study", lambda case: None)
+    offered = reader.examineForImport([["a"], ["b"], ["c"], ["d"]])
+    offered[3].selected = False
+    for times in (1, 2):  # whoever loads the same selection again gets another case
+        assert all(reader.load(loadable) for loadable in offered[:3])
+        assert loaded == [["a", "b", "c"]] * times
+        assert len(cases()) == times
+
+
 def test_a_study_that_cannot_be_read_leaves_no_case(plugin, user, tmp_path) -> None:
     from TheranosticDoseSlicer.case import cases
 
     reader, modality = plugin
-    file = tmp_path / "a.dcm"
-    file.write_bytes(b"not DICOM")
-    modality[str(file)] = "NM"
-    [offered] = reader.examineForImport([[str(file)]])
-    assert reader.load(offered) is False
+    files = [tmp_path / "a.dcm", tmp_path / "b.dcm"]
+    for file in files:
+        file.write_bytes(b"not DICOM")
+        modality[str(file)] = "NM"
+    offered = reader.examineForImport([[str(file)] for file in files])
+    assert [reader.load(loadable) for loadable in offered] == [False, False]
     assert len(user.texts("error")) == 1
     assert cases() == []
