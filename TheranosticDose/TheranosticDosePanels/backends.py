@@ -7,9 +7,9 @@ import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import install, origins, segmentation_backends
-from TheranosticDoseSlicer.shown_tables import ShownTable
 
 from TheranosticDosePanels.job_bar import POLL_MS
+from TheranosticDosePanels.table_view import ShownTable
 
 
 class BackendPanel:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import propagation_nodes, segmentation_tools
-from TheranosticDoseSlicer.shown_tables import ShownTable
+
+from TheranosticDosePanels.table_view import ShownTable
 
 
 class ToolPanel:

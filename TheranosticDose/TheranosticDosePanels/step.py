@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 from TheranosticDoseSlicer import install
-from TheranosticDoseSlicer.shown_tables import ShownTable
+
+from TheranosticDosePanels.table_view import ShownTable
 
 
 class StepPanel:
