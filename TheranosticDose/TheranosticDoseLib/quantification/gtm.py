@@ -181,8 +181,9 @@ class TransferMatrix:
             self._regions = regions
             self._sizes = np.array([float(np.sum(w, dtype=np.float64)) for w, _ in regions])
             self._matrix = _matrix(regions, self._sizes, geometry, fwhm_mm)
+            bounds = _bounds(regions)
             self._shares = {
-                name: _shares(*voi, names.index(name) if name in names else None, regions)
+                name: _shares(*voi, names.index(name) if name in names else None, regions, bounds)
                 for name, voi in self._vois.items()
             }
 
@@ -215,13 +216,15 @@ class TransferMatrix:
             raise InputError(msg) from None
 
 
-def _shares(w: np.ndarray, box: Box, own: int | None, regions: list[Part]) -> np.ndarray:
+def _shares(
+    w: np.ndarray, box: Box, own: int | None, regions: list[Part], bounds: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Return how much of a VOI lies in each region, as fractions of the VOI.
 
     A voxel half inside the VOI is half of it, not a mixture of the VOI and what surrounds it: the
     VOI's own region (``own``) takes its part first, then the smaller VOIs inside it theirs.
     """
-    order = list(range(len(regions)))
+    order = _near(bounds, box)
     if own is not None:
         order.remove(own)
         order.insert(0, own)
@@ -230,8 +233,6 @@ def _shares(w: np.ndarray, box: Box, own: int | None, regions: list[Part]) -> np
     for number in order:
         region, place = regions[number]
         common = _common(place, box)
-        if common is None:
-            continue
         here = _within(common, box)
         part = np.minimum(region[_within(common, place)], left[here])
         shares[number] = float(part.sum())
@@ -335,12 +336,25 @@ def _widened(box: Box, margins: Sequence[int], shape: tuple[int, ...]) -> Box:
     )
 
 
-def _common(first: Box, second: Box) -> Box | None:
-    """Return what two boxes share; ``None`` where nothing."""
-    both = tuple(
+def _bounds(regions: list[Part]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first voxels of the boxes of regions, and those after the last, (n, 3) each."""
+    boxes = [box for _, box in regions]
+    first, after = ([[getattr(s, end) for s in box] for box in boxes] for end in ("start", "stop"))
+    return np.array(first).reshape(-1, 3), np.array(after).reshape(-1, 3)
+
+
+def _near(bounds: tuple[np.ndarray, np.ndarray], box: Box) -> list[int]:
+    """Return which of the boxes with these bounds share voxels with a box."""
+    first, after = bounds
+    share = (first < [s.stop for s in box]) & (after > [s.start for s in box])
+    return np.flatnonzero(share.all(axis=1)).tolist()
+
+
+def _common(first: Box, second: Box) -> Box:
+    """Return what two boxes that are near share."""
+    return tuple(
         slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
     )
-    return None if any(s.start >= s.stop for s in both) else both
 
 
 def _within(box: Box, frame: Box) -> Box:
