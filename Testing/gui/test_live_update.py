@@ -152,3 +152,14 @@ def test_an_edit_while_an_update_runs_is_not_lost(way):
     way.settle("both")
     assert controller.case.record("edits", {})["VOI 1"]["moved_mbq"]["0"] == pytest.approx(1.2 * first)
     assert result(way, "VOI 1").activity_mbq[0] == pytest.approx(1.2 * first, rel=1e-6)
+
+
+def test_what_the_steps_need_is_imported_while_nobody_clicks(way) -> None:
+    import sys
+
+    from TheranosticDoseSlicer import warmup
+
+    controller = way.widget.controller
+    way.wait(lambda: not controller._warmTimer.active, PATIENCE_S, "imports")
+    assert warmup.done()
+    assert set(warmup.MODULES) <= set(sys.modules)

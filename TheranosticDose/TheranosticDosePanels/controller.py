@@ -26,6 +26,8 @@ from TheranosticDosePanels.segmentation import SegmentationPanel
 from TheranosticDosePanels.study import StudyPanel
 
 EDIT_DELAY_MS = 40
+WARMUP_DELAY_MS = 400
+"""After the panel was shown; who only looks at it waits for nothing."""
 
 
 class Controller:
@@ -49,6 +51,7 @@ class Controller:
         self._editTimer.singleShot = True
         self._refreshTimer = self._timer(0, self.refresh)
         self._refreshTimer.singleShot = True
+        self._warmTimer = self._timer(WARMUP_DELAY_MS, self._warm)
         ui.caseSelector.addAttribute("vtkMRMLScriptedModuleNode", CASE_FLAG, "1")
         ui.caseSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onCaseAdded)
         self.panels = [
@@ -115,8 +118,11 @@ class Controller:
         """Show a parameter node; ``None`` where the module is left or the scene closes."""
         self.parameters = parameters
         if parameters is None:
+            self._warmTimer.stop()
             self._follow(None)
             return
+        if not warmup.done():
+            self._warmTimer.start()
         self.refresh()
 
     def refresh(self) -> None:
@@ -280,8 +286,15 @@ class Controller:
     def close(self) -> None:
         """Let go of everything; the module is reloaded or the application ends."""
         self.stop()
-        for timer in (self._liveTimer, self._editTimer, self._refreshTimer):
+        for timer in (self._liveTimer, self._editTimer, self._refreshTimer, self._warmTimer):
             timer.stop()
+
+    def _warm(self) -> None:
+        """Import in another thread what the steps need; inside Slicer it runs only while this one lets it."""
+        warmup.start()
+        self._warmTimer.interval = 0
+        if not warmup.let_it_run():
+            self._warmTimer.stop()
 
     def openSection(self, name: str) -> None:
         """Open the section of a step and close the others."""

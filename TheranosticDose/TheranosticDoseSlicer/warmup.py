@@ -1,4 +1,4 @@
-"""Import what the first update needs before it begins, so that the panel does not stand still for it."""
+"""Import what the steps need before they are used, so that the panel does not stand still for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import time
 from pathlib import Path
 
 MODULES = (
+    "TheranosticDoseLib.workflow",
+    "TheranosticDoseLib.dose.cnn_pvc",
+    "TheranosticDoseLib.dose.gate",
+    "TheranosticDoseLib.dose.led",
+    "TheranosticDoseLib.dose.mc",
     "SimpleITK",
     "scipy.optimize",
     "scipy.stats",
     "scipy.ndimage",
     "scipy.fft",
-    "TheranosticDoseLib.workflow",
     "TheranosticDoseLib.voi_tools",
     "TheranosticDoseLib.quantification",
     "TheranosticDoseLib.time_activity",
@@ -43,6 +47,11 @@ def let_it_run() -> bool:
     if running:
         time.sleep(_YIELD_S)
     return running
+
+
+def done() -> bool:
+    """Whether all is imported."""
+    return _thread is not None and not _thread.is_alive()
 
 
 def _import_all() -> None:
