@@ -123,7 +123,8 @@ def screenshot(slicer_app, tmp_path):
     """
     from gui.actions import screenshot as perform
 
-    folder = Path(os.environ.get("THERANOSTIC_SCREENSHOTS", tmp_path))
+    # The test may change the current folder.
+    folder = Path(os.environ.get("THERANOSTIC_SCREENSHOTS", tmp_path)).resolve()
     return lambda widget, name, dark=False, width=480: perform(widget, folder, name, dark, width)
 
 

@@ -159,7 +159,7 @@ def write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) ->
 
 def _dvh_title(engines: list[str]) -> str:
     names = [engine_table.short_title(engine) for engine in engines]
-    title = f"Dose-volume histograms, {names[0]}" if names else "Dose-volume histograms"
+    title = f"DVH: {names[0]}" if names else "DVH"
     return f"{title} (dashed: {', '.join(names[1:])})" if names[1:] else title
 
 
