@@ -141,6 +141,12 @@ def test_another_time_of_the_injection_moves_the_times_of_the_scans(balls) -> No
     refresh(balls)
     assert "lies after the scan" in balls.ui.messageLabel.text
     assert [row[study_nodes.TIME] for row in study_nodes.rows(balls.case)] == after
+    balls.type(balls.ui.administrationTimeEdit, "yesterday")
+    refresh(balls)
+    assert "'yesterday' is no time" in balls.ui.messageLabel.text
+    balls.type(balls.ui.administrationTimeEdit, "2026-03-02 09:30:00")
+    refresh(balls)
+    assert balls.ui.messageLabel.text == ""
 
 
 def test_blink_and_checkerboard_say_what_they_compare_and_follow_the_time_point(balls) -> None:

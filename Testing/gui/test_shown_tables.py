@@ -196,6 +196,9 @@ def test_a_fit_is_read_with_units_uncertainty_and_words(balls) -> None:
     balls.settle("model")
     assert balls.ui.fitLabel.text.startswith("No curve. ")
     assert "parameters" in balls.ui.fitLabel.text
+    for text in (balls.ui.fitLabel.text, balls.ui.messageLabel.text):
+        assert "model three exponentials with uptake has" in text
+        assert "'population prior'" in text
 
 
 def test_long_findings_wrap(balls) -> None:

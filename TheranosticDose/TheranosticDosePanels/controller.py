@@ -12,7 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 from TheranosticDoseLib.errors import TheranosticDoseError
 from TheranosticDoseSlicer import case as roles
-from TheranosticDoseSlicer import warmup
+from TheranosticDoseSlicer import results_nodes, warmup
 from TheranosticDoseSlicer.case import CASE_FLAG, Case
 from TheranosticDoseSlicer.parameters import run_settings
 
@@ -296,11 +296,6 @@ class Controller:
         if not warmup.let_it_run():
             self._warmTimer.stop()
 
-    def openSection(self, name: str) -> None:
-        """Open the section of a step and close the others."""
-        for panel in self.panels:
-            getattr(self.ui, panel.section).collapsed = panel.section != name
-
     # ---------------------------------------------------------------- what follows the mouse
 
     def requestUpdate(self) -> None:
@@ -344,7 +339,7 @@ class Controller:
     def _endUpdate(self, problem: str) -> None:
         self._liveTimer.stop()
         self._update = None
-        self.tell(problem or " ".join(self.live.problems))
+        self.tell(results_nodes.in_words(problem or " ".join(self.live.problems)))
         self.refresh()
         if self._again:
             self._again = False

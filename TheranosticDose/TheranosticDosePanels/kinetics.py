@@ -163,7 +163,7 @@ def _fitText(result, problems=()):
         return ""
     fit = result.fit
     if fit is None:
-        reasons = " ".join(problems)
+        reasons = results_nodes.in_words(" ".join(problems))
         return (
             _("No curve. {reasons}").format(reasons=reasons) if reasons else _("There is no activity to fit.")
         )

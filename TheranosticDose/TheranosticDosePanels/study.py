@@ -92,17 +92,16 @@ class StudyPanel(StepPanel):
         activity = parameters.administeredActivityMbq
         if activity > 0 and abs(activity - (known["activity_mbq"] or 0.0)) > 0.06:
             changes["activity_mbq"] = activity
-        text = parameters.administrationTime.strip()
-        if text and text != _timeText(known["datetime"]):
-            try:
+        problem = ""
+        try:
+            text = parameters.administrationTime.strip()
+            if text and text != _timeText(known["datetime"]):
                 changes["datetime"] = _timeOf(text)
-            except InputError as error:
-                self.controller.tell(str(error))
-        if changes:
-            try:
+            if changes:
                 study_nodes.set_administration(case, **changes)
-            except InputError as error:
-                self.controller.tell(str(error))
+        except InputError as error:
+            problem = str(error)
+        self.controller.bar.tellWhile("administration", problem)
 
     def showAdministration(self, another=False):
         """Show what was administered in the shown cycle; ``another``: the panel shows that of another one."""

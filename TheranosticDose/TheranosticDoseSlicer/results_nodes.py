@@ -125,6 +125,14 @@ def model_title(name: str) -> str:
     return labels.get(name, name)
 
 
+def in_words(problem: str) -> str:
+    """Return a sentence of the library with the names of models and methods as the panel has them."""
+    for choice in (*FitMethod, *FitModel):
+        for quoted in (f"model {choice.value} ", f"'{choice.value}'"):
+            problem = problem.replace(quoted, quoted.replace(choice.value, choice.label()))
+    return problem
+
+
 def write_dvh(case: Case, results: tuple[VoiResult, ...], engines: list[str]) -> None:
     """Write the histograms of all VOIs as a table, and the chart of those whose segment is shown."""
     highest = max((dvh.max_gy for r in results for dvh in r.dvh.values()), default=0.0) or 1.0
