@@ -395,3 +395,15 @@ def test_a_saved_scene_comes_back(scene, tmp_path: Path) -> None:
     assert restored.TransformPoint((2.0, 3.0, 4.0)) == pytest.approx(expected, abs=1e-4)
     rows = tables.rows_of(scene.GetNodesByClass("vtkMRMLTableNode").GetItemAsObject(0))
     assert [bool(int(row["use"])) for row in rows] == [True, False]
+
+
+def test_a_volume_that_is_stopped_on_the_way_leaves_nothing(scene) -> None:
+    image = sitk.Image([40, 40, 40], sitk.sitkFloat32)
+    steps = images.showing(image, "SPECT")
+    next(steps)
+    assert scene.GetFirstNodeByName("SPECT") is not None
+    steps.close()
+    assert scene.GetFirstNodeByName("SPECT") is None
+    hidden = images.volume_from(image, "weights", hidden=True)
+    assert hidden.GetHideFromEditors()
+    assert hidden.GetDisplayNode() is None

@@ -67,10 +67,8 @@ def load_registered(case: Case, registered: RegisteredStudy, raw_units: dict[str
     for acquisition in study.acquisitions:
         if acquisition.unit != raw_units.get(acquisition.label) or acquisition.corrections:
             name = f"SPECT {acquisition.label} Bq/mL"
-            case.set(
-                roles.QUANTIFIED + acquisition.label,
-                images.volume_from(acquisition.spect, name, "spect_bq_ml"),
-            )
+            node = yield from images.showing(acquisition.spect, name, "spect_bq_ml")
+            case.set(roles.QUANTIFIED + acquisition.label, node)
             yield name
     yield from _load_series(case, registered)
     for acquisition, transform in zip(study.acquisitions, registered.transforms, strict=True):
@@ -81,7 +79,8 @@ def load_registered(case: Case, registered: RegisteredStudy, raw_units: dict[str
         case.set(roles.TRANSFORM + acquisition.label, chain[-1])
         yield name
     if registered.ct is not None:
-        node = images.volume_from(registered.ct, "CT on the dose grid", "ct_hu", case.get(roles.REFERENCE_CT))
+        before = case.get(roles.REFERENCE_CT)
+        node = yield from images.showing(registered.ct, "CT on the dose grid", "ct_hu", before)
         case.set(roles.REFERENCE_CT, node)
     else:
         case.remove(roles.REFERENCE_CT)
@@ -133,8 +132,8 @@ def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
 
     nodes = []
     for acquisition, spect in zip(registered.study.acquisitions, registered.spect, strict=True):
-        nodes.append(images.volume_from(spect, f"SPECT {acquisition.label} registered", "spect_bq_ml"))
-        yield f"SPECT {acquisition.label} registered"
+        name = f"SPECT {acquisition.label} registered"
+        nodes.append((yield from images.showing(spect, name, "spect_bq_ml")))
     times = [acquisition.time_h for acquisition in registered.study.acquisitions]
     series = sequences.time_series("SPECT registered", nodes, times, case.get(roles.SERIES))
     case.set(roles.SERIES, series)
@@ -199,13 +198,11 @@ def _transform(case: Case, label: str, reference: str) -> Generator[str, None, A
 
 def load_anatomy(case: Case, anatomy: Anatomy) -> None:
     """Keep density and tissue on the dose grid with the case."""
-    node = images.volume_from(anatomy.density, "Density", None, case.get(roles.DENSITY))
+    node = images.volume_from(anatomy.density, "Density", None, case.get(roles.DENSITY), hidden=True)
     node.SetAttribute(codes.UNIT_ATTRIBUTE, "g/cm3")
-    node.SetHideFromEditors(True)
     case.set(roles.DENSITY, node)
     if anatomy.material is not None:
-        material = images.volume_from(anatomy.material, "Tissue", None, case.get(roles.MATERIAL))
-        material.SetHideFromEditors(True)
+        material = images.volume_from(anatomy.material, "Tissue", None, case.get(roles.MATERIAL), hidden=True)
         case.set(roles.MATERIAL, material)
     else:
         case.remove(roles.MATERIAL)
@@ -333,8 +330,10 @@ def load_voxels(case: Case, voxels: VoxelFit) -> Iterator[str]:
     for name, title in _VOXEL_NAMES.items():
         role = roles.VOXEL + name
         quantity = "tia_mbq_h_ml" if name == "tia_mbq_h_ml" else None
-        node = images.volume_from(getattr(voxels, name), title, quantity, case.get(role))
-        node.SetHideFromEditors(name == "flags")
+        hidden = name == "flags"
+        node = yield from images.showing(
+            getattr(voxels, name), title, quantity, case.get(role), hidden=hidden
+        )
         case.set(role, node)
         yield title
     findings = [finding.to_dict() for finding in voxels.findings]
@@ -355,7 +354,7 @@ def voxels_of(case: Case) -> VoxelFit:
 
 def load_doses(case: Case, doses: dict[str, DoseResult], tia: sitk.Image) -> Iterator[str]:
     """Put TIA map and doses into the scene with their units and the dose colour table."""
-    case.set(roles.TIA, images.volume_from(tia, "TIA", "tia_mbq_h_ml", case.get(roles.TIA)))
+    case.set(roles.TIA, (yield from images.showing(tia, "TIA", "tia_mbq_h_ml", case.get(roles.TIA))))
     # A window of its own: Slicer would look for one in all voxels again with every edit.
     display.show_as_activity(case.get(roles.TIA))
     yield "TIA"
@@ -364,14 +363,16 @@ def load_doses(case: Case, doses: dict[str, DoseResult], tia: sitk.Image) -> Ite
             if engine not in doses:
                 case.remove(role + engine)
     for engine, result in doses.items():
-        node = images.volume_from(result.dose, f"Dose {engine}", "dose_gy", case.get(roles.DOSE + engine))
-        case.set(roles.DOSE + engine, node)
+        role = roles.DOSE + engine
+        node = yield from images.showing(result.dose, f"Dose {engine}", "dose_gy", case.get(role))
+        case.set(role, node)
         case.set_record(DOSE_RECORD + engine, result.record)
         yield engine
         if result.uncertainty is not None:
             role = roles.DOSE_U + engine
             name = f"Dose uncertainty {engine}"
-            case.set(role, images.volume_from(result.uncertainty, name, "dose_u_gy", case.get(role)))
+            node_u = yield from images.showing(result.uncertainty, name, "dose_u_gy", case.get(role))
+            case.set(role, node_u)
             yield name
         else:
             case.remove(roles.DOSE_U + engine)

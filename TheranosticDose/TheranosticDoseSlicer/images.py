@@ -130,24 +130,37 @@ def _setting(node, image, quantity: str | None) -> Generator[str, None, None]:
     node.InvokeEvent(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, node)
 
 
-def volume_from(image, name: str, quantity: str | None = None, node=None):
-    """Return a scalar volume node with this image; ``node`` is reused where one is given."""
-    return last(showing(image, name, quantity, node))
+def volume_from(image, name: str, quantity: str | None = None, node=None, *, hidden: bool = False):
+    """Return a scalar volume node with this image; ``node`` is reused where one is given.
+
+    One that is ``hidden`` is in no list of the application and is not shown.
+    """
+    return last(showing(image, name, quantity, node, hidden=hidden))
 
 
-def showing(image, name: str, quantity: str | None = None, node=None) -> Generator[str, None, Any]:
+def showing(
+    image, name: str, quantity: str | None = None, node=None, *, hidden: bool = False
+) -> Generator[str, None, Any]:
     """Do :func:`volume_from` in steps: the voxels are copied in another thread."""
     import slicer
 
-    if node is None:
+    made = node is None
+    if made:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     else:
         node.SetName(name)
-    if node.GetDisplayNode() is None:
+    node.SetHideFromEditors(hidden)
+    if not hidden and node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
         if quantity == "ct_hu":
             # The window of the abdomen; to look for one in the voxels takes half a second for a large CT.
             node.GetDisplayNode().AutoWindowLevelOff()
             node.GetDisplayNode().SetWindowLevel(*CT_WINDOW_LEVEL_HU)
-    yield from _setting(node, image, quantity)
+    try:
+        yield from _setting(node, image, quantity)
+    except BaseException:
+        # Stopped between two steps: an empty volume would stay.
+        if made:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
     return node

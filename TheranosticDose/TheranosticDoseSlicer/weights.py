@@ -48,8 +48,7 @@ def keeping(voi: Voi, digest: str = "", node=None) -> Generator[str, None, Any]:
     low, box = yield from beside(lambda: _cut(voi), voi.name)
     if box is None:
         return None
-    node = yield from images.showing(box, f"Weights of {voi.name}", None, node)
-    node.SetHideFromEditors(True)
+    node = yield from images.showing(box, f"Weights of {voi.name}", None, node, hidden=True)
     place = {
         "start": low,
         "size": list(voi.weights.GetSize()),
