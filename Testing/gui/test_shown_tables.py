@@ -34,7 +34,8 @@ def texts(view) -> list[list[str]]:
 def header(view) -> list[str]:
     """Return the names of the columns; the view shows their titles with the unit behind them."""
     table = view.mrmlTableNode().GetTable()
-    return [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    first = 1 if view.mrmlTableNode().GetUseFirstColumnAsRowHeader() else 0
+    return [table.GetColumnName(index) for index in range(first, table.GetNumberOfColumns())]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_results_show_dose_first_with_its_uncertainty_and_cannot_be_typed_over(b
 
     balls.open("evaluation")
     view = balls.ui.resultsTable
-    assert header(view)[:3] == ["VOI", "LED: mean (Gy)", "BED (Gy)"]
+    assert header(view)[:2] == ["LED: mean (Gy)", "BED (Gy)"]
     precise = tables.rows_of(balls.case.get(roles.VOIS))
     live = balls.widget.controller.live
     for row, shown in zip(precise, texts(view), strict=True):
@@ -152,10 +153,15 @@ def test_results_show_dose_first_with_its_uncertainty_and_cannot_be_typed_over(b
         assert row["led mean (Gy)"] == result.dvh["led"].mean_gy
         expected = result.uncertainty["led"]["relative_u_dose"] * result.dvh["led"].mean_gy
         assert row["led u mean (Gy)"] == pytest.approx(expected)
-        value, _sign, u = shown[1].partition(" ± ")
+        value, _sign, u = shown[0].partition(" ± ")
         assert float(value) == pytest.approx(row["led mean (Gy)"], abs=0.5 * expected)
         assert float(u) == pytest.approx(expected, rel=0.06)
         assert row["alpha/beta (Gy)"] == result.radiobiology["alpha_beta_gy"]
+    assert [view.model().headerData(row, Qt.Orientation.Vertical) for row in range(len(precise))] == [
+        row["VOI"] for row in precise
+    ]
+    assert view.verticalHeader().visible
+    assert not balls.ui.pointsTable.verticalHeader().visible
     model = header(view).index("model")
     assert texts(view)[0][model] not in ("", precise[0]["model"])
     assert not view.model().index(0, 1).flags() & Qt.ItemFlag.ItemIsEditable

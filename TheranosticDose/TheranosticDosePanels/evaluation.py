@@ -63,7 +63,7 @@ class EvaluationPanel(StepPanel):
         missing = self.missing()
         for name in ("showDoseButton", "showDvhButton"):
             self.setButton(name, missing)
-        self.setTable("resultsTable", roles.VOIS, columns=results_nodes.shown_results)
+        self.setTable("resultsTable", roles.VOIS, columns=results_nodes.shown_results, named=True)
         for name in ("comparisonLabel", "isodosesLabel"):
             self.show(name, bool(getattr(self.ui, name).text) and not missing)
         if self._shown and not missing:

@@ -34,6 +34,8 @@ class ShownTable:
         Returns a context that shows errors to the user.
     wrapped : str
         A column of long texts: it takes the rest of the width, and its lines wrap.
+    named : bool
+        The first column names the rows and stays in sight when the table is moved sideways.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ShownTable:
         editable: Sequence[str] = (),
         errors: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
         wrapped: str = "",
+        named: bool = False,
     ) -> None:
         self.view, self.source = view, None
         self._columns, self._editable, self._errors, self._wrapped = columns, editable, errors, wrapped
@@ -51,6 +54,7 @@ class ShownTable:
         self.node = slicer.vtkMRMLTableNode()
         self.node.SetUseColumnTitleAsColumnHeader(True)
         self.node.SetLocked(not editable)
+        self.node.SetUseFirstColumnAsRowHeader(named)
         self.node.GetTable().AddObserver(vtk.vtkCommand.ModifiedEvent, self._onModified)
 
     def show(self, source) -> None:
@@ -93,7 +97,7 @@ class ShownTable:
         """Give every column the width of its texts; the view does so only for another node."""
         across, down = self.view.horizontalHeader(), self.view.verticalHeader()
         across.setMinimumSectionSize(NARROWEST_COLUMN)
-        down.hide()
+        down.visible = bool(self.node.GetUseFirstColumnAsRowHeader())
         down.setDefaultSectionSize(ROW_HEIGHT)
         self.view.resizeColumnsToContents()
         names = [column.name for column in self._known]

@@ -50,12 +50,20 @@ class TableView:
         if table is not None:
             rows, columns = table.GetNumberOfRows(), table.GetNumberOfColumns()
             self._items.setRowCount(rows)
-            for column in range(columns):
-                self._items.setHorizontalHeaderItem(column, QtGui.QStandardItem(self._title(column)))
+            for column in range(self._offset(), columns):
+                place = column - self._offset()
+                self._items.setHorizontalHeaderItem(place, QtGui.QStandardItem(self._title(column)))
                 for index in range(rows):
-                    self._items.setItem(index, column, self._cell(index, column))
+                    self._items.setItem(index, place, self._cell(index, column))
+            for index in range(rows):
+                label = table.GetValue(index, 0).ToString() if self._offset() else str(index + 1)
+                self._items.setVerticalHeaderItem(index, QtGui.QStandardItem(label))
         QtWidgets.QTableView.resizeColumnsToContents(self)
         self._busy = False
+
+    def _offset(self):
+        """Columns of the table that are the header of the rows (``qMRMLTableModel::updateModelFromMRML``)."""
+        return 1 if self._table.GetUseFirstColumnAsRowHeader() else 0
 
     def _title(self, column):
         if not self._table.GetUseColumnTitleAsColumnHeader():
@@ -88,11 +96,12 @@ class TableView:
         if self._busy:
             return
         self._busy = True
-        array = self._table.GetTable().GetColumn(item.column())
+        column = item.column() + self._offset()
+        array = self._table.GetTable().GetColumn(column)
         if array.IsA("vtkBitArray"):
             array.SetValue(item.row(), int(item.checkState() == QtCore.Qt.CheckState.Checked))
         else:
-            self._table.GetTable().SetValue(item.row(), item.column(), vtk.vtkVariant(item.text()))
+            self._table.GetTable().SetValue(item.row(), column, vtk.vtkVariant(item.text()))
         self._busy = False
         self._table.GetTable().Modified()
         self._table.Modified()
