@@ -147,7 +147,16 @@ class _Geometry:
         self.spacing, self.shape = np.array(grid.GetSpacing()[::-1]), grid.GetSize()[::-1]
         if self.vois:
             self.names, self.parts, self.left = _disjoint(self.vois, self.shape)
-            self.distances = [self._distance(part, widest_mm) for part in self.parts]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                distances = list(pool.map(lambda part: self._distance(part, widest_mm), self.parts))
+            self.around = [wide for _, wide in distances]
+            # The distance to the nearest part as far as any shell reaches, and which part that is.
+            self.nearest_mm = np.full(self.shape, _SHELL_FWHM * widest_mm, np.float32)
+            self.owner = np.full(self.shape, -1, np.int16)
+            for number, (distance, wide) in enumerate(distances):
+                closer = distance < self.nearest_mm[wide]
+                self.nearest_mm[wide][closer] = distance[closer]
+                self.owner[wide][closer] = number
 
     def _distance(self, part: Part, widest_mm: float) -> Part:
         """Return the distance to a part, mm, in a box that holds its shell at the widest resolution."""
@@ -285,15 +294,9 @@ def _with_shells(geometry: _Geometry, fwhm_mm: float) -> list[Part]:
 
     What lies around a VOI is its shell as far as no other VOI is nearer.
     """
-    left = geometry.left.copy()
-    nearest = np.full(left.shape, _SHELL_FWHM * fwhm_mm, np.float32)
-    owner = np.full(left.shape, -1, np.int16)
-    for i, (distance, wide) in enumerate(geometry.distances):
-        closer = distance < nearest[wide]
-        nearest[wide] = np.where(closer, distance, nearest[wide])
-        owner[wide] = np.where(closer, i, owner[wide])
-    shells = []
-    for i, (_, wide) in enumerate(geometry.distances):
+    left, shells = geometry.left.copy(), []
+    owner = np.where(geometry.nearest_mm < _SHELL_FWHM * fwhm_mm, geometry.owner, np.int16(-1))
+    for i, wide in enumerate(geometry.around):
         shell = left[wide] * (owner[wide] == i)
         if shell.sum() > 0.5:
             shells.append((shell, wide))
