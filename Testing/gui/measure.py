@@ -285,8 +285,7 @@ def walk(way, watchdog, out: Path, phantom: dict, method: str, engines: tuple[st
     found: dict[str, Any] = {"method": method, "engines": engines}
     way.widget.controller.phantom = phantom
     watchdog.start()
-    # Nobody clicks while the panel is still being shown; what it imports then counts.
-    way.wait(lambda: not way.widget.controller._warmTimer.active, 60, "imports")
+    way.ready()  # what it imports counts
     with stopwatch(found):
         way.click(way.ui.tryButton)
         way.settle("virtual patient")

@@ -159,7 +159,6 @@ def test_what_the_steps_need_is_imported_while_nobody_clicks(way) -> None:
 
     from TheranosticDoseSlicer import warmup
 
-    controller = way.widget.controller
-    way.wait(lambda: not controller._warmTimer.active, PATIENCE_S, "imports")
+    way.ready()
     assert warmup.done()
     assert set(warmup.MODULES) <= set(sys.modules)

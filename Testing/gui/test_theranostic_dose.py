@@ -207,6 +207,7 @@ def test_volumes_of_the_scene_with_large_cts_never_hold_the_event_loop(way, even
         scene_volume(f"CT {time_h}h", (512, 512, 130), "ct_hu")
     way.widget.controller.refresh()
     event_loop_watchdog.passes.clear()
+    way.ready()
     way.click(way.ui.sceneButton)
     way.settle("volumes")
     assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 2

@@ -43,6 +43,10 @@ class Way:
         """The treatment cycle that is shown."""
         return self.widget.controller.case
 
+    def ready(self) -> None:
+        """Wait as long as the panel needs after it was shown; nobody clicks before."""
+        self.wait(lambda: not self.widget.controller._warmTimer.active, PATIENCE_S, "imports")
+
     def open(self, name: str) -> None:
         """Open the section of a step."""
         section = getattr(self.ui, f"{name}Section")
