@@ -336,6 +336,20 @@ def test_nodes_that_are_deleted_while_they_are_shown(way, patient) -> None:
     assert way.ui.timePointsTable.mrmlTableNode().GetNumberOfRows() == 4
 
 
+def test_a_study_keeps_the_administration_of_its_files(way, patient) -> None:
+    """What the panel shows before a study is loaded is of no study, or of another one."""
+    parameters = way.widget._parameterNode
+    for _ in range(2):
+        parameters.nuclide, parameters.administeredActivityMbq = "Y-90", 5000.0
+        parameters.administrationTime = "2020-01-01 08:00:00"
+        way.load(patient)
+        found = way.case.record("study")["administration"]
+        assert (found["nuclide"], parameters.nuclide) == ("Lu-177", "Lu-177")
+        assert found["activity_mbq"] != 5000.0
+        assert not found["datetime"].startswith("2020")
+        assert way.case.record("administrationByHand") == {}
+
+
 def test_a_cycle_keeps_its_administration_and_its_segments(way) -> None:
     from TheranosticDoseSlicer.case import SEGMENTATION, Case
 

@@ -22,6 +22,7 @@ class StudyPanel(StepPanel):
 
     def connect(self):
         """Connect the widgets."""
+        self._administration = None
         self.ui.loadButton.connect("clicked(bool)", self.onLoad)
         self.ui.sceneButton.connect("clicked(bool)", self.onUseScene)
         self.ui.tryButton.connect("clicked(bool)", self.onTry)
@@ -87,6 +88,10 @@ class StudyPanel(StepPanel):
         if record is None:
             return
         known, changes = record["administration"], {}
+        if known != self._administration:
+            # A study was loaded since: what the panel still shows is not of it.
+            self.showAdministration()
+            return
         if parameters.nuclide != known["nuclide"]:
             changes["nuclide"] = parameters.nuclide
         activity = parameters.administeredActivityMbq
@@ -99,6 +104,7 @@ class StudyPanel(StepPanel):
                 changes["datetime"] = _timeOf(text)
             if changes:
                 study_nodes.set_administration(case, **changes)
+                self._administration = case.record(study_nodes.STUDY_RECORD)["administration"]
         except InputError as error:
             problem = str(error)
         self.controller.bar.tellWhile("administration", problem)
@@ -107,6 +113,7 @@ class StudyPanel(StepPanel):
         """Show what was administered in the shown cycle; ``another``: the panel shows that of another one."""
         parameters = self.controller.parameters
         record = self.controller.case.record(study_nodes.STUDY_RECORD)
+        self._administration = record["administration"] if record is not None else None
         if record is None:
             if another:
                 parameters.administeredActivityMbq, parameters.administrationTime = 0.0, ""
