@@ -33,6 +33,15 @@ def test_blocks_far_away_give_the_convolution():
         assert quick.sum(dtype=float) == pytest.approx(exact.sum(dtype=float), rel=1e-3)
 
 
+def test_one_slice_is_convolved():
+    shape = (1, 12, 14)
+    kernel = voxel_kernel(point_kernel(nuclide("Lu-177"), "water"), SPACING_MM, shape)
+    source = np.zeros(shape, np.float32)
+    source[0, 3:6, 4:9] = 1.0
+    quick = scales.two_scale(kernel, "energy_kev")(source)
+    assert quick == pytest.approx(convolve(source, kernel.energy_kev), rel=1e-5)
+
+
 def test_no_change_has_no_dose():
     kernel = voxel_kernel(point_kernel(nuclide("Lu-177"), "water"), SPACING_MM, (81, 85, 90))
     assert not scales.two_scale(kernel, "photon_kev")(np.zeros((81, 85, 90))).any()

@@ -80,6 +80,6 @@ def _of_blocks(octant: np.ndarray) -> np.ndarray:
         octant = np.moveaxis(octant, axis, 0)
         last = np.arange(0, size, BLOCK)
         # Of the pairs of two blocks a quarter each is one voxel nearer and farther than the blocks.
-        sides = octant[np.abs(last - 1)] + octant[np.minimum(last + 1, size - 1)]
+        sides = octant[np.minimum(np.abs(last - 1), size - 1)] + octant[np.minimum(last + 1, size - 1)]
         octant = np.moveaxis(0.5 * octant[last] + 0.25 * sides, 0, axis)
     return octant
