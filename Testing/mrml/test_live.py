@@ -172,6 +172,15 @@ def test_all_points_left_out_is_a_sentence_and_the_others_go_on(scene) -> None:
     assert "all time points are left out" in live.problems[0]
     assert live.result("VOI 1").fit is None
     assert live.result("VOI 2").fit is not None
+    # The reason stays while another VOI is edited, and goes with it.
+    case.set_record("edits", {**case.record("edits"), "VOI 2": {"used": [True, True, True, False]}})
+    exhaust(live.update())
+    assert "all time points are left out" in live.problem("VOI 1")
+    assert live.problem("VOI 2") == ""
+    assert live.problems == [live.problem("VOI 1")]
+    case.set_record("edits", {})
+    exhaust(live.update())
+    assert live.problems == []
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ class KineticsPanel(StepPanel):
         for name in ("voiBox", "voiModelBox"):
             self.setField(name, missing)
         self.ui.fitLabel.text = (
-            _fitText(live.result(current), live.problems) if live is not None and names else ""
+            _fitText(live.result(current), live.problem(current)) if live is not None and names else ""
         )
 
     def onVoi(self, _index=None):
@@ -157,16 +157,15 @@ class KineticsPanel(StepPanel):
         plots.let_mouse_move_points(bool(on))
 
 
-def _fitText(result, problems=()):
+def _fitText(result, problem):
     """Return what a fit found, or why there is none."""
     if result is None:
         return ""
     fit = result.fit
     if fit is None:
-        reasons = results_nodes.in_words(" ".join(problems))
-        return (
-            _("No curve. {reasons}").format(reasons=reasons) if reasons else _("There is no activity to fit.")
-        )
+        if problem:
+            return _("No curve. {reason}").format(reason=results_nodes.in_words(problem))
+        return _("There is no activity to fit.")
     share = 100 * fit.u_tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h else float("nan")
     text = _(
         "{model}: TIA {tia} MBq h ({u} %, k=1), effective half-life {half} h, "

@@ -52,6 +52,7 @@ class _Kept:
     curve_key: tuple = ()
     fitted: VoiResult | None = None
     result: VoiResult | None = None
+    problem: str = ""
 
 
 class Live:
@@ -81,6 +82,10 @@ class Live:
     def measured(self, name: str) -> VoiResult | None:
         """Return a VOI's result before the user's changes to its curve."""
         return next((kept.measured for kept in self._kept.values() if kept.voi.name == name), None)
+
+    def problem(self, name: str) -> str:
+        """Return why a VOI has no curve; empty where nothing is known."""
+        return next((kept.problem for kept in self._kept.values() if kept.voi.name == name), "")
 
     def keys(self) -> dict[str, str]:
         """Return a fingerprint of what each VOI's curve was computed from."""
@@ -239,16 +244,16 @@ class Live:
                 kept.curve_key = key
             else:
                 wanted.append((kept, edit, key))
-        if not wanted:
-            return
-        measured = [(kept.measured, edit) for kept, edit, _ in wanted]
-        found = yield from beside(functools.partial(_fitted, measured, registered, self.settings), "curves")
-        for (kept, _, key), (result, problem) in zip(wanted, found, strict=True):
-            kept.curve_key, kept.fitted, kept.result = key, kept.measured, result
-            self._changed.append(kept.box)
-            if problem:
-                self.problems.append(problem)
-        yield "curves"
+        if wanted:
+            measured = [(kept.measured, edit) for kept, edit, _ in wanted]
+            find = functools.partial(_fitted, measured, registered, self.settings)
+            found = yield from beside(find, "curves")
+            for (kept, _, key), (result, problem) in zip(wanted, found, strict=True):
+                kept.curve_key, kept.fitted, kept.result, kept.problem = key, kept.measured, result, problem
+                self._changed.append(kept.box)
+            yield "curves"
+        # A curve that was not fitted again has no curve for the same reason as before.
+        self.problems += [kept.problem for kept in self._kept.values() if kept.problem]
 
     def _update_dose(self) -> Iterator[str]:
         keys = self.keys()
