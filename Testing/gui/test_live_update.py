@@ -154,6 +154,30 @@ def test_an_edit_while_an_update_runs_is_not_lost(way):
     assert result(way, "VOI 1").activity_mbq[0] == pytest.approx(1.2 * first, rel=1e-6)
 
 
+@pytest.mark.parametrize("edited_first", [True, False])
+def test_an_edit_is_followed_after_a_step_that_is_cancelled(way, edited_first: bool) -> None:
+    """The edit comes before the step, which stops the update, or while the step runs."""
+    import itertools
+
+    from TheranosticDoseSlicer.jobs import Task
+
+    measure.show_balls(way, 24, ("led",))
+    controller = way.widget.controller
+    before = result(way, "VOI 1").volume_ml
+    if edited_first:
+        measure.paint(way, "VOI 1", 4)
+    controller.run(Task("Step", None, None, lambda _folder, _result: itertools.repeat("")))
+    if not edited_first:
+        measure.paint(way, "VOI 1", 4)
+    way.wait(lambda: not controller._editTimer.active, PATIENCE_S, "delay of an edit")
+    assert controller.busy
+    assert result(way, "VOI 1").volume_ml == before
+    way.click(way.ui.cancelButton)
+    way.settle("update")
+    assert result(way, "VOI 1").volume_ml > before
+    assert result(way, "VOI 1").dvh
+
+
 def test_what_the_steps_need_is_imported_while_nobody_clicks(way) -> None:
     import sys
 

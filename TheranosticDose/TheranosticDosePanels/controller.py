@@ -243,8 +243,7 @@ class Controller:
         self._observed = []
 
     def _onSegmentsChanged(self, _caller, _event) -> None:
-        if not self.busy:
-            self.requestUpdate()
+        self.requestUpdate()
 
     def _onTimePointsChanged(self, _caller, _event) -> None:
         if not self._refreshing and not self.busy:
@@ -260,8 +259,17 @@ class Controller:
     def run(self, task, onDone=None) -> None:
         """Start a task; ``onDone`` is called when its results are loaded."""
         if not self.busy:
+            pending = self._update is not None or self._editTimer.active
             self._stopUpdate()
+            self._again = pending
+            task.finished.connect(self._updateAfter)
         self.bar.start(task, functools.partial(self._ended, onDone))
+
+    def _updateAfter(self, _task) -> None:
+        """Go on with what was edited before a task or while it ran; also where it was cancelled or failed."""
+        if self._again:
+            self._again = False
+            self.requestUpdate()
 
     def _ended(self, onDone, task) -> None:
         seconds = time.monotonic() - task.started_s
@@ -305,12 +313,12 @@ class Controller:
 
     def startUpdate(self) -> None:
         """Begin to bring the results up to date."""
-        if self.live is None or self.parameters is None or self.busy:
+        if self.live is None or self.parameters is None:
+            return
+        if self.busy or self._update is not None:
+            self._again = True
             return
         if self.case.record("registered") is None:
-            return
-        if self._update is not None:
-            self._again = True
             return
         warmup.start()
         self._update = self.live.update()
