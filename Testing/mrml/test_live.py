@@ -150,6 +150,22 @@ def test_an_update_that_is_stopped_leaves_no_wrong_dose(scene, stopped_at: str) 
         assert dvh.mean_gy == pytest.approx(again.dvh[engine].mean_gy, rel=1e-6)
 
 
+def test_a_series_that_is_stopped_on_the_way_leaves_no_volumes(scene, monkeypatch) -> None:
+    case, settings = made_case(12, ())
+    registered = Live(case, settings).registered()
+    showing = dose_nodes.images.showing
+
+    def stopped_at_24h(image, name, *more):
+        if "24h" in name:
+            raise RuntimeError("stopped")
+        return showing(image, name, *more)
+
+    monkeypatch.setattr(dose_nodes.images, "showing", stopped_at_24h)
+    with pytest.raises(RuntimeError, match="stopped"):
+        exhaust(dose_nodes._load_series(case, registered))
+    assert scene.GetFirstNodeByName("SPECT 4h registered") is None
+
+
 def test_monte_carlo_doses_are_marked_out_of_date(scene) -> None:
     case, settings = made_case(24, ("led",))
     doses = dose_nodes.doses_of(case)

@@ -131,14 +131,17 @@ def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
     import slicer
 
     nodes = []
-    for acquisition, spect in zip(registered.study.acquisitions, registered.spect, strict=True):
-        name = f"SPECT {acquisition.label} registered"
-        nodes.append((yield from images.showing(spect, name, "spect_bq_ml")))
-    times = [acquisition.time_h for acquisition in registered.study.acquisitions]
-    series = sequences.time_series("SPECT registered", nodes, times, case.get(roles.SERIES))
-    case.set(roles.SERIES, series)
-    for node in nodes:
-        slicer.mrmlScene.RemoveNode(node)
+    try:
+        for acquisition, spect in zip(registered.study.acquisitions, registered.spect, strict=True):
+            name = f"SPECT {acquisition.label} registered"
+            nodes.append((yield from images.showing(spect, name, "spect_bq_ml")))
+        times = [acquisition.time_h for acquisition in registered.study.acquisitions]
+        series = sequences.time_series("SPECT registered", nodes, times, case.get(roles.SERIES))
+        case.set(roles.SERIES, series)
+    finally:
+        # The series has copies; and nothing is left where this is stopped.
+        for node in nodes:
+            slicer.mrmlScene.RemoveNode(node)
     case.set(roles.BROWSER, sequences.browser([series], case.get(roles.BROWSER)))
     yield "series"
 

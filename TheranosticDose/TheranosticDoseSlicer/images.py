@@ -103,12 +103,11 @@ def ijk_to_ras(image):
 
 def set_image(node, image, quantity: str | None = None) -> None:
     """Put an image into a volume node (voxels, geometry, quantity and units)."""
-    last(_setting(node, image, quantity))
+    _put(node, image, quantity, last(_copying(image, node.GetName())))
 
 
-def _setting(node, image, quantity: str | None) -> Generator[str, None, None]:
-    """Do :func:`set_image` in steps: the voxels are copied in another thread, then shown at once."""
-    import slicer
+def _copying(image, name: str) -> Generator[str, None, Any]:
+    """Copy the voxels of an image in another thread; return them as ``vtkImageData``."""
     import vtk
     from vtk.util import numpy_support
 
@@ -117,7 +116,14 @@ def _setting(node, image, quantity: str | None) -> Generator[str, None, None]:
     data.SetDimensions(image.GetSize())
     data.AllocateScalars(numpy_support.get_vtk_array_type(voxels.dtype), 1)
     target = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars()).reshape(voxels.shape)
-    yield from beside(lambda: np.copyto(target, voxels), node.GetName())
+    yield from beside(lambda: np.copyto(target, voxels), name)
+    return data
+
+
+def _put(node, image, quantity: str | None, data) -> None:
+    """Show the voxels ``data`` of an image in a volume node at once."""
+    import slicer
+
     was_modifying = node.StartModify()
     try:
         node.SetAndObserveImageData(data)
@@ -141,11 +147,11 @@ def volume_from(image, name: str, quantity: str | None = None, node=None, *, hid
 def showing(
     image, name: str, quantity: str | None = None, node=None, *, hidden: bool = False
 ) -> Generator[str, None, Any]:
-    """Do :func:`volume_from` in steps: the voxels are copied in another thread."""
+    """Do :func:`volume_from` in steps: the voxels are copied in another thread, and the node is made after it."""
     import slicer
 
-    made = node is None
-    if made:
+    data = yield from _copying(image, name)
+    if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     else:
         node.SetName(name)
@@ -156,11 +162,5 @@ def showing(
             # The window of the abdomen; to look for one in the voxels takes half a second for a large CT.
             node.GetDisplayNode().AutoWindowLevelOff()
             node.GetDisplayNode().SetWindowLevel(*CT_WINDOW_LEVEL_HU)
-    try:
-        yield from _setting(node, image, quantity)
-    except BaseException:
-        # Stopped between two steps: an empty volume would stay.
-        if made:
-            slicer.mrmlScene.RemoveNode(node)
-        raise
+    _put(node, image, quantity, data)
     return node
