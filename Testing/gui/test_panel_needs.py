@@ -172,6 +172,26 @@ def test_blink_and_checkerboard_say_what_they_compare_and_follow_the_time_point(
     assert not balls.widget.controller.panels[1]._blinkTimer.active
 
 
+def test_comparing_ends_with_another_cycle_and_with_the_module(balls) -> None:
+    from mrml.ball_case import made_case
+
+    controller, ui = balls.widget.controller, balls.ui
+    registration = controller.panels[1]
+    balls.open("registration")
+    balls.click(ui.blinkButton)
+    # The time points of the other cycle are called the same.
+    controller.parameters.caseNode = made_case(12, ())[0].node
+    refresh(balls)
+    assert not ui.blinkButton.checked
+    assert not registration._blinkTimer.active
+    assert registration._nodes == ()
+    balls.click(ui.blinkButton)
+    assert registration._blinkTimer.active
+    balls.widget.exit()
+    assert not registration._blinkTimer.active
+    balls.widget.enter()
+
+
 def test_disabled_fields_say_why(balls) -> None:
     ui = balls.ui
     balls.open("dose")

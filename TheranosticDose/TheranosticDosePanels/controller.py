@@ -171,6 +171,8 @@ class Controller:
         current = self.case.node if self.case is not None else None
         if node is not current:
             self._stopUpdate()
+            # What it compares are images of the cycle that was shown.
+            self.panels[1].stop()
             self._stopTaskOfDeleted(current)
             self.case = Case(node) if node is not None else None
             self.live = None
@@ -286,9 +288,7 @@ class Controller:
         self.bar.stop()
         self._stopUpdate()
         self._unobserve()
-        for panel in self.panels:
-            if hasattr(panel, "stop"):
-                panel.stop()
+        self.panels[1].stop()
         self.case = self.live = None
 
     def close(self) -> None:
