@@ -98,6 +98,20 @@ def test_a_table_changed_after_the_registration_blocks_the_report_until_it_is_un
     assert not ui.undoTimePointsButton.enabled
 
 
+def test_a_report_waits_for_the_doses_of_an_edit(balls, tmp_path) -> None:
+    balls.open("export")
+    balls.type(balls.ui.exportFolderEdit, str(tmp_path))
+    refresh(balls)
+    measure.paint(balls, "VOI 1", 3)
+    balls.click(balls.ui.exportButton)
+    assert not balls.widget.controller.busy
+    assert "brought up to date" in balls.user.texts("error")[0]
+    balls.user.messages.clear()
+    balls.settle("edit")
+    balls.export(tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_a_scene_keeps_the_digits_of_an_edited_time_point(balls, tmp_path) -> None:
     from gui.actions import edit_cell
     from TheranosticDoseSlicer import study_nodes

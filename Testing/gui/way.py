@@ -57,8 +57,7 @@ class Way:
     def idle(self) -> bool:
         """Whether nothing runs and nothing is about to."""
         controller = self.widget.controller
-        pending = controller._update is not None or controller._editTimer.active
-        return not controller.busy and not pending
+        return not controller.busy and not controller.updating
 
     def settle(self, what: str) -> None:
         """Wait until everything is up to date; an error message fails."""

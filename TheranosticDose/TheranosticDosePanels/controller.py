@@ -81,6 +81,11 @@ class Controller:
         return self.bar.busy
 
     @property
+    def updating(self) -> bool:
+        """Whether the results do not follow the last edit yet."""
+        return self._update is not None or self._editTimer.active
+
+    @property
     def task(self):
         """The task that was started last."""
         return self.bar.task
@@ -261,7 +266,7 @@ class Controller:
     def run(self, task, onDone=None) -> None:
         """Start a task; ``onDone`` is called when its results are loaded."""
         if not self.busy:
-            pending = self._update is not None or self._editTimer.active
+            pending = self.updating
             self._stopUpdate()
             self._again = pending
             task.finished.connect(self._updateAfter)
