@@ -320,14 +320,8 @@ class DoseSegmentationLogic(ScriptedLoadableModuleLogic):
         from TheranosticDoseSlicer import segmentation_tools
 
         tool = segmentation_tools.Tool(parameters.tool.value)
-        return segmentation_tools.missing(
-            tool,
-            parameters.ct,
-            parameters.spect,
-            parameters.segmentName,
-            parameters.seed,
-            parameters.threshold,
-        )
+        given = parameters.ct, parameters.spect, parameters.segmentName, parameters.seed, parameters.threshold
+        return segmentation_tools.missing(tool, *given)
 
     def task(self, parameters):
         """Return the task of the chosen tool."""
