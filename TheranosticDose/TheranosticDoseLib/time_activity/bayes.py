@@ -101,7 +101,7 @@ def posterior(
         probability = _normalized(log_weight * temperature)
         mean = probability @ latent
         delta = latent - mean
-        spread = np.einsum("n,ni,nj->ij", probability, delta, delta) * 1.5 + 1e-4 * prior.covariance
+        spread = (probability[:, None] * delta).T @ delta * 1.5 + 1e-4 * prior.covariance
         chosen = rng.multivariate_normal(mean, spread, size=draws, method="cholesky")
         # A tenth from the prior keeps the tails.
         tail = rng.random(draws) < 0.1
@@ -147,13 +147,13 @@ def _log_likelihood(latent, time_h, y, w, decay_per_h):
     values = shape(latent, time_h, decay_per_h)
     variance = 1.0 / np.maximum(values**2 @ w, 1e-300)
     height = np.maximum(variance * (values @ (w * y)), 1e-12)
-    chi2 = np.einsum("nt,t->n", (y - height[:, None] * values) ** 2, w)
+    chi2 = (y - height[:, None] * values) ** 2 @ w
     return -0.5 * chi2 + 0.5 * np.log(variance) - np.log(height), height, variance
 
 
 def _log_normal(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     delta = x - mean
-    quadratic = np.einsum("ni,ij,nj->n", delta, np.linalg.inv(covariance), delta)
+    quadratic = np.sum((delta @ np.linalg.inv(covariance)) * delta, axis=1)
     return -0.5 * quadratic - 0.5 * np.linalg.slogdet(covariance)[1]
 
 
