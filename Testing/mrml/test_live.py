@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slicer
 
 from mrml.ball_case import TIMES_H, ball, exhaust, lung_and_bone, made_case  # noqa: E402
 from TheranosticDoseLib.dose import Anatomy, absorbed_dose  # noqa: E402
+from TheranosticDoseLib.errors import InputError  # noqa: E402
 from TheranosticDoseLib.geometry import array_of  # noqa: E402
 from TheranosticDoseLib.workflow import RunSettings, steps  # noqa: E402
 from TheranosticDoseSlicer import case as roles  # noqa: E402
@@ -164,6 +165,19 @@ def test_a_series_that_is_stopped_on_the_way_leaves_no_volumes(scene, monkeypatc
     with pytest.raises(RuntimeError, match="stopped"):
         exhaust(dose_nodes._load_series(case, registered))
     assert scene.GetFirstNodeByName("SPECT 4h registered") is None
+
+
+def test_two_segments_of_one_name_are_refused(scene) -> None:
+    case, settings = made_case(12, ())
+    live = Live(case, settings)
+    segmentation = case.get(roles.SEGMENTATION).GetSegmentation()
+    segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName("VOI 3"))
+    segment.SetName("VOI 1")
+    with pytest.raises(InputError, match="'VOI 1'"):
+        exhaust(live.update())
+    segment.SetName("VOI 3")
+    exhaust(live.update())
+    assert len(live.results) == 4
 
 
 def test_monte_carlo_doses_are_marked_out_of_date(scene) -> None:

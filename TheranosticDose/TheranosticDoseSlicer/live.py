@@ -147,6 +147,7 @@ class Live:
             roles.SEGMENTATION, "There is no segmentation; make or choose one in the segmentation step."
         )
         segments.require_segments(node)
+        segments.require_different_names(node)
         self.problems = []
         known, current = self._kept, {}
         for segment_id in segments.segment_ids(node):

@@ -217,6 +217,14 @@ def require_segments(node) -> None:
         )
 
 
+def require_different_names(node) -> None:
+    """Raise an :class:`InputError` where two segments have one name: curves, edits and doses are kept by name."""
+    names = [node.GetSegmentation().GetSegment(segment_id).GetName() for segment_id in segment_ids(node)]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"Several segments are called {repeated!r}; give each a name of its own.")
+
+
 def stamp(node, segment_id: str) -> tuple[int, ...]:
     """Return numbers that are others once a segment or its voxels were changed, read at no cost."""
     segment = node.GetSegmentation().GetSegment(segment_id)
