@@ -135,7 +135,7 @@ def test_a_scene_keeps_the_digits_of_an_edited_time_point(balls, tmp_path) -> No
 
 
 def test_another_time_of_the_injection_moves_the_times_of_the_scans(balls) -> None:
-    from TheranosticDoseSlicer import study_nodes
+    from TheranosticDoseSlicer import study_nodes, tables
 
     record = balls.case.record(study_nodes.STUDY_RECORD)
     record["administration"]["datetime"] = "2026-03-02T10:00:00"
@@ -146,9 +146,11 @@ def test_another_time_of_the_injection_moves_the_times_of_the_scans(balls) -> No
     before = [row[study_nodes.TIME] for row in study_nodes.rows(balls.case)]
     balls.widget.controller.panels[0].showAdministration()
     balls.open("study")
-    balls.type(balls.ui.administrationTimeEdit, "2026-03-02 09:30:00")
-    refresh(balls)
+    balls.widget._parameterNode.administrationTime = "2026-03-02 09:30:00"
+    balls.wait(lambda: not balls.widget.controller._refreshTimer.active, 30, "refresh")
     after = [row[study_nodes.TIME] for row in study_nodes.rows(balls.case)]
+    shown = tables.rows_of(balls.ui.timePointsTable.mrmlTableNode())
+    assert [float(row[study_nodes.TIME]) for row in shown] == pytest.approx(after, rel=1e-3)
     assert after == pytest.approx([time_h + 0.5 for time_h in before])
     assert study_nodes.study_of(balls.case).time_h == pytest.approx(tuple(after))
     balls.type(balls.ui.administrationTimeEdit, "2026-03-12 09:30:00")

@@ -60,6 +60,8 @@ class StudyPanel(StepPanel):
 
     def refresh(self):
         """Update the widgets."""
+        # First, as another time of the injection moves the times in the table.
+        self._applyAdministration()
         case = self.controller.case
         folder = str(self.controller.parameters.inputFolder)
         self.setButton("loadButton", "" if folder.strip(". ") else _("Choose a folder first."))
@@ -79,7 +81,6 @@ class StudyPanel(StepPanel):
         self.setButton("undoTimePointsButton", "" if by_hand else _("Nothing was changed in the table."))
         self.show("undoTimePointsButton", self.ui.timePointsTable.mrmlTableNode() is not None)
         self.show("findingsLabel", self.ui.findingsTable.mrmlTableNode() is not None)
-        self._applyAdministration()
 
     def _applyAdministration(self):
         """Write an administration that was changed in the panel to the case."""
