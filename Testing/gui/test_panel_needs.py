@@ -160,6 +160,10 @@ def test_another_time_of_the_injection_moves_the_times_of_the_scans(balls) -> No
     balls.type(balls.ui.administrationTimeEdit, "yesterday")
     refresh(balls)
     assert "'yesterday' is no time" in balls.ui.messageLabel.text
+    balls.type(balls.ui.activityBox, "5000")
+    refresh(balls)
+    assert "'yesterday' is no time" in balls.ui.messageLabel.text
+    assert balls.case.record(study_nodes.STUDY_RECORD)["administration"]["activity_mbq"] == 5000.0
     balls.type(balls.ui.administrationTimeEdit, "2026-03-02 09:30:00")
     refresh(balls)
     assert balls.ui.messageLabel.text == ""

@@ -98,16 +98,16 @@ class StudyPanel(StepPanel):
         activity = parameters.administeredActivityMbq
         if activity > 0 and abs(activity - (known["activity_mbq"] or 0.0)) > 0.06:
             changes["activity_mbq"] = activity
+        if changes:
+            study_nodes.set_administration(case, **changes)
         problem = ""
         try:
             text = parameters.administrationTime.strip()
             if text and text != _timeText(known["datetime"]):
-                changes["datetime"] = _timeOf(text)
-            if changes:
-                study_nodes.set_administration(case, **changes)
-                self._administration = case.record(study_nodes.STUDY_RECORD)["administration"]
+                study_nodes.set_administration(case, datetime=_timeOf(text))
         except InputError as error:
             problem = str(error)
+        self._administration = case.record(study_nodes.STUDY_RECORD)["administration"]
         self.controller.bar.tellWhile("administration", problem)
 
     def showAdministration(self, another=False):
