@@ -194,7 +194,7 @@ def test_monte_carlo_doses_are_marked_out_of_date(scene) -> None:
     assert engine_table.outdated(case) == ["mc"]
 
 
-def test_all_points_left_out_is_a_sentence_and_the_others_go_on(scene) -> None:
+def test_all_points_left_out_is_a_sentence_and_the_others_go_on(scene, caplog) -> None:
     case, settings = made_case(24, ("led",))
     live = Live(case, settings)
     case.set_record("edits", {"VOI 1": {"used": [False] * 4}})
@@ -202,6 +202,7 @@ def test_all_points_left_out_is_a_sentence_and_the_others_go_on(scene) -> None:
     assert "all time points are left out" in live.problems[0]
     assert live.result("VOI 1").fit is None
     assert live.result("VOI 2").fit is not None
+    assert {record.threadName for record in caplog.records} == {"MainThread"}
     # The reason stays while another VOI is edited, and goes with it.
     case.set_record("edits", {**case.record("edits"), "VOI 2": {"used": [True, True, True, False]}})
     exhaust(live.update())

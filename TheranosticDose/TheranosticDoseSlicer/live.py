@@ -252,6 +252,9 @@ class Live:
             for (kept, _, key), (result, problem) in zip(wanted, found, strict=True):
                 kept.curve_key, kept.fitted, kept.result, kept.problem = key, kept.measured, result, problem
                 self._changed.append(kept.box)
+                if problem:
+                    # Not where it is fitted, in another thread: the application shows its log in a widget.
+                    logging.warning("%s", problem)
             yield "curves"
         # A curve that was not fitted again has no curve for the same reason as before.
         self.problems += [kept.problem for kept in self._kept.values() if kept.problem]
@@ -317,7 +320,6 @@ def _fitted(
             return together([result])[0]
         except TheranosticDoseError as error:
             # One curve that cannot be fitted must not take the others with it.
-            logging.warning("%s", error)
             return dataclasses.replace(result, fit=None), str(error)
 
     def together(results: list[VoiResult]) -> list[tuple[VoiResult, str]]:
