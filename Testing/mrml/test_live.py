@@ -135,6 +135,7 @@ def test_an_update_that_is_stopped_leaves_no_wrong_dose(scene, stopped_at: str) 
     else:
         pytest.fail(f"no step {stopped_at}")
     exhaust(live.update())
+    assert case.record("doseOf") == live.keys()
     tia, _ = steps.tia_map(dose_nodes.voxels_of(case), live.results, settings)
     assert array_of(dose_nodes.tia_of(case)) == pytest.approx(array_of(tia), rel=2e-3)
     for engine in ("led", "vsv"):

@@ -274,7 +274,6 @@ class Live:
             yield from self._dose.prepare(self.settings)
         corrections = edits.corrections_of(self.registered().study)
         boxes = {kept.voi.name: kept.box for kept in self._kept.values()}
-        changed = bool(self._changed)
         yield from self._dose.update(self.results, boxes, self._changed, self.settings)
         reached = [
             kept
@@ -287,7 +286,7 @@ class Live:
             for kept, result in zip(reached, (yield from beside(evaluate, "histograms")), strict=True):
                 kept.result = result
         self._dose.changed = []
-        if changed:
+        if self.case.record(DOSE_OF) != keys:
             self.case.set_record(DOSE_OF, keys)
 
     def _stamp(self, names) -> tuple:
