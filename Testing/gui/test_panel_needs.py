@@ -98,18 +98,23 @@ def test_a_table_changed_after_the_registration_blocks_the_report_until_it_is_un
     assert not ui.undoTimePointsButton.enabled
 
 
-def test_a_report_waits_for_the_doses_of_an_edit(balls, tmp_path) -> None:
-    balls.open("export")
-    balls.type(balls.ui.exportFolderEdit, str(tmp_path))
-    refresh(balls)
+def test_a_report_holds_the_doses_of_an_edit_made_just_before(balls, tmp_path) -> None:
+    balls.export(tmp_path / "before")
     measure.paint(balls, "VOI 1", 3)
+    balls.click(balls.ui.exportSection)
+    balls.click(balls.ui.exportSection)
+    balls.type(balls.ui.exportFolderEdit, str(tmp_path / "after"))
     balls.click(balls.ui.exportButton)
-    assert not balls.widget.controller.busy
-    assert "brought up to date" in balls.user.texts("error")[0]
-    balls.user.messages.clear()
-    balls.settle("edit")
-    balls.export(tmp_path)
-    assert (tmp_path / "report.html").is_file()
+    assert balls.widget.controller.busy
+    balls.settle("report")
+    before, after = (measure.numbers_of(tmp_path / name) for name in ("before", "after"))
+    assert after["VOI 1/volume_ml"] > 1.05 * before["VOI 1/volume_ml"]
+    result = balls.widget.controller.live.result("VOI 1")
+    for engine, dvh in result.dvh.items():
+        assert after[f"VOI 1/dose/{engine}/mean_gy"] == pytest.approx(dvh.mean_gy, rel=2e-3)
+        assert after[f"VOI 1/dose/{engine}/mean_gy"] != pytest.approx(
+            before[f"VOI 1/dose/{engine}/mean_gy"], rel=1e-3
+        )
 
 
 def test_a_scene_keeps_the_digits_of_an_edited_time_point(balls, tmp_path) -> None:
@@ -293,3 +298,23 @@ def test_isodose_lines_are_named_with_their_colours(balls) -> None:
     balls.user.messages.clear()
     balls.type(ui.isodoseEdit, "10")
     assert ui.messageLabel.text == ""
+
+
+def test_a_point_that_is_moved_while_a_step_runs_is_kept(balls, tmp_path) -> None:
+    from gui.actions import choose, edit_cell
+
+    balls.open("kinetics")
+    choose(balls.ui.voiBox, "VOI 1")
+    balls.settle("VOI")
+    live = balls.widget.controller.live
+    measured = live.measured("VOI 1").activity_mbq[0]
+    balls.open("export")
+    balls.type(balls.ui.exportFolderEdit, str(tmp_path))
+    balls.click(balls.ui.exportButton)
+    balls.wait(lambda: balls.widget.controller.task.process is not None, 60, "process")
+    balls.open("kinetics")
+    edit_cell(balls.ui.pointsTable, 0, 1, f"{1.5 * measured}")
+    assert balls.widget.controller.busy
+    balls.settle("report and edit")
+    assert live.result("VOI 1").activity_mbq[0] == pytest.approx(1.5 * measured)
+    assert balls.case.record("edits")["VOI 1"]["moved_mbq"]

@@ -408,3 +408,14 @@ def test_a_volume_that_is_stopped_on_the_way_leaves_nothing(scene) -> None:
     hidden = images.volume_from(image, "weights", hidden=True)
     assert hidden.GetHideFromEditors()
     assert hidden.GetDisplayNode() is None
+
+
+def test_a_removed_volume_takes_its_display_with_it(scene) -> None:
+    case = Case.create("Cycle")
+    before = scene.GetNumberOfNodes()
+    case.set("tia", images.volume_from(sitk.Image([4, 4, 4], sitk.sitkFloat32), "TIA"))
+    assert scene.GetNumberOfNodes() > before + 1
+    displays = scene.GetNumberOfNodesByClass("vtkMRMLVolumeDisplayNode")
+    case.remove("tia")
+    assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeDisplayNode") == displays - 1
+    assert scene.GetFirstNodeByName("TIA") is None

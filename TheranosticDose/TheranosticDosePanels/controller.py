@@ -257,8 +257,8 @@ class Controller:
             self.panels[0].onTableEdited()
 
     def _onPointsChanged(self, _caller, _event) -> None:
-        # What an update writes is no edit; what the user types while one runs is.
-        if not self._refreshing and not self.busy and not self._writing:
+        # What an update or a task writes is no edit; what the user types while one runs is.
+        if not self._refreshing and not self._writing and not self.bar.writing:
             self.panels[3].onPointsEdited()
 
     # ---------------------------------------------------------------- tasks

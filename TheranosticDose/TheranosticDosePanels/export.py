@@ -6,7 +6,6 @@ from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
-from TheranosticDoseLib.errors import InputError
 from TheranosticDoseSlicer import engine_table, tasks
 
 from TheranosticDosePanels.step import StepPanel
@@ -70,9 +69,6 @@ class ExportPanel(StepPanel):
         """Write the result folder."""
         with self.controller.errorsShown():
             folder = self.controller.parameters.exportFolder
-            if self.controller.updating:
-                # The doses would be those of before the edit, beside the segments and curves of after it.
-                raise InputError(_("The results are being brought up to date; write them in a moment."))
             if not self.installed("export"):
                 return
             parameters = self.controller.parameters

@@ -33,6 +33,8 @@ class JobBar:
         self.ui, self._refresh = ui, refresh
         self.task = None
         self._done = None
+        # Whether what changes now is written by a task.
+        self.writing = False
         self._tips = {}
         self._wrong = {}
         self._timer = qt.QTimer()
@@ -66,7 +68,7 @@ class JobBar:
             self._refresh()
 
     def cancel(self, _checked=None) -> None:
-        """Stop what runs; nothing of it is kept."""
+        """Stop what runs."""
         if self.busy:
             self.task.cancel()
 
@@ -123,10 +125,14 @@ class JobBar:
     def _tick(self) -> None:
         warmup.let_it_run()
         end = time.perf_counter() + SLICE_S
-        while self.busy:
-            self.task.tick()
-            if not self.busy or self.task.state is State.RUNNING or time.perf_counter() > end:
-                break
+        self.writing = True
+        try:
+            while self.busy:
+                self.task.tick()
+                if not self.busy or self.task.state is State.RUNNING or time.perf_counter() > end:
+                    break
+        finally:
+            self.writing = False
 
     def _onProgress(self, fraction, message) -> None:
         self.ui.jobProgress.value = int(1000 * fraction)
@@ -140,7 +146,10 @@ class JobBar:
             self.tell(task.error)
             slicer.util.errorDisplay(task.error)
         elif task.state is State.CANCELLED:
-            self.tell(_("{step} was cancelled; nothing of it was kept.").format(step=task.title))
+            text = _("{step} was cancelled; nothing of it was kept.")
+            if task.loading:
+                text = _("{step} was cancelled while its results were being shown; run it again.")
+            self.tell(text.format(step=task.title))
         elif done is not None:
             with self.errorsShown():
                 done(task)

@@ -26,6 +26,8 @@ SEGMENTATION, WEIGHTS, SOURCE_VOI = "segmentation", "weights/", "sourceVoi/"
 ACTIVITIES, CURVES, CURVE_CHART, VOIS = "activities", "curves", "curveChart", "vois"
 VOXEL, TIA, DOSE, DOSE_U, ENGINES = "voxel/", "tia", "dose/", "doseU/", "engines"
 DVH, DVH_CHART, ISODOSE, COMPARISON = "dvh", "dvhChart", "isodose/", "comparison"
+OUTDATED = "TheranosticDose.Outdated"
+"""Attribute of a dose that does not belong to the outlines and curves any more."""
 
 _STEP_OF_ROLE = {
     **dict.fromkeys((SPECT, CT, TIME_POINTS, FINDINGS), "Images"),
@@ -109,12 +111,10 @@ class Case:
 
     def remove(self, role: str) -> None:
         """Delete the node of a role from the scene."""
-        import slicer
-
         node = self.get(role)
         self.node.SetNodeReferenceID(role, None)
         if node is not None:
-            slicer.mrmlScene.RemoveNode(node)
+            remove_node(node)
 
     def remove_all(self, prefix: str) -> None:
         """Delete the nodes of all roles that begin with ``prefix``."""
@@ -131,6 +131,19 @@ class Case:
         from TheranosticDoseSlicer import exchange
 
         self.node.SetParameter(key, json.dumps(exchange.plain(value)))
+
+
+def remove_node(node) -> None:
+    """Remove a node from the scene with its display and storage nodes, which would stay there without it."""
+    import slicer
+
+    others = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        others += [node.GetNthDisplayNode(number) for number in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        others += [node.GetNthStorageNode(number) for number in range(node.GetNumberOfStorageNodes())]
+    for other in [node, *filter(None, others)]:
+        slicer.mrmlScene.RemoveNode(other)
 
 
 def cases() -> list[Case]:

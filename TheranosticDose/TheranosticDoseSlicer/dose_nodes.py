@@ -117,19 +117,15 @@ def _number(value: Any) -> Any:
 
 
 def _remove_chain(case: Case, label: str) -> None:
-    import slicer
-
     node = case.get(roles.TRANSFORM + label)
     case.node.SetNodeReferenceID(roles.TRANSFORM + label, None)
     while node is not None:
         parent = node.GetParentTransformNode()
-        slicer.mrmlScene.RemoveNode(node)
+        roles.remove_node(node)
         node = parent
 
 
 def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
-    import slicer
-
     nodes = []
     try:
         for acquisition, spect in zip(registered.study.acquisitions, registered.spect, strict=True):
@@ -141,7 +137,7 @@ def _load_series(case: Case, registered: RegisteredStudy) -> Iterator[str]:
     finally:
         # The series has copies; and nothing is left where this is stopped.
         for node in nodes:
-            slicer.mrmlScene.RemoveNode(node)
+            roles.remove_node(node)
     case.set(roles.BROWSER, sequences.browser([series], case.get(roles.BROWSER)))
     yield "series"
 
@@ -379,7 +375,7 @@ def load_doses(case: Case, doses: dict[str, DoseResult], tia: sitk.Image) -> Ite
             yield name
         else:
             case.remove(roles.DOSE_U + engine)
-        node.SetAttribute("TheranosticDose.Outdated", None)
+        node.SetAttribute(roles.OUTDATED, None)
         display.show_as_dose(node)
     case.set_record("engineOrder", list(doses))
 

@@ -33,7 +33,6 @@ S_PER_VOXEL = {"led": 6e-8, "vsv": 4e-7, "vsv_density": 1.5e-6, "cnn": 1.5e-6, "
 START_S = {"cnn": 4.0, "cnn_pvc": 4.0}
 MC_S_PER_HISTORY = 1.5e-6
 """Before an engine ran here: seconds on two cores, measured on 64^3 and 128^3 voxels of 4 mm, Lu-177."""
-OUTDATED = "TheranosticDose.Outdated"
 
 
 def title(engine: str) -> str:
@@ -96,7 +95,7 @@ def outdated(case: Case) -> list[str]:
         return []
     found = []
     for engine in case.labels(roles.DOSE):
-        if case.get(roles.DOSE + engine).GetAttribute(OUTDATED):
+        if case.get(roles.DOSE + engine).GetAttribute(roles.OUTDATED):
             found.append(engine)
     return found
 

@@ -191,6 +191,8 @@ class Task:
 
     Attributes
     ----------
+    loading : bool
+        Whether its results began to go into the scene.
     progressed : Signal
         ``(fraction, message)``.
     finished : Signal
@@ -215,7 +217,7 @@ class Task:
         self.started_s = 0.0
         self._request, self._prepare, self._load = request, prepare, load
         self._steps: Iterator[Any] | None = None
-        self._loaded = False
+        self._loaded = self.loading = False
 
     @property
     def running(self) -> bool:
@@ -307,7 +309,7 @@ class Task:
         self._begin_to_load()
 
     def _begin_to_load(self) -> None:
-        self.state = State.LOADING
+        self.state, self.loading = State.LOADING, True
         self._steps = iter(self._load(self.folder, self.result)) if self._load else iter(())
 
     def _clear(self) -> Iterator[str]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 LOCAL, LINEAR = ("led",), ENGINES
 """Engines that follow at once: the dose of a voxel from itself alone, or from a kernel."""
-OUTDATED = "TheranosticDose.Outdated"
 FOLLOWED = "followed"
 
 
@@ -44,11 +43,14 @@ class LiveDose:
         self.before, self._changes = self.tia.image(), {}
         self.whole: Box = tuple(slice(0, n) for n in self.tia.array.shape)
         self.changed: list[Box] = [self.whole]
+        # What the engines have not followed yet; an update may be stopped before it is done.
+        self._left: list[tuple[str, Box, np.ndarray]] = []
 
     def update(
         self, results: tuple[VoiResult, ...], boxes: dict[str, Box], changed: list[Box], settings: RunSettings
     ) -> Iterator[str]:
         """Bring TIA and doses up to date after a change inside the boxes ``changed``, which is empty then."""
+        yield from self._follow(settings)
         places = [box for box in changed if all(s.stop > s.start for s in box)]
         if not places:
             return
@@ -59,39 +61,38 @@ class LiveDose:
             return
         self.tia.array[box] += added
         images.set_image(self.case.get(roles.TIA), self.tia.image())
-        left = list(self.doses)
-        try:
-            yield "TIA shown"
-            for engine in self.doses:
-                if engine in LOCAL + LINEAR:
-                    yield from self._follow(engine, self.case.get(roles.DOSE + engine), box, added, settings)
-                    left.remove(engine)
-        finally:
-            # Those that do not follow, and all that are left where the update is stopped here.
-            for engine in left:
-                node = self.case.get(roles.DOSE + engine)
-                if node is not None:
-                    node.SetAttribute(OUTDATED, "1")
-        followed = set(self.case.record(FOLLOWED, [])) | {e for e in self.doses if e in LOCAL + LINEAR}
-        self.case.set_record(FOLLOWED, sorted(followed))
+        nodes = {engine: self.case.get(roles.DOSE + engine) for engine in self.doses}
+        # One that is out of date already lacks more than this change.
+        following = [
+            e for e, n in nodes.items() if e in LOCAL + LINEAR and not n.GetAttribute(roles.OUTDATED)
+        ]
+        self._left = [(engine, box, added) for engine in following]
+        for node in nodes.values():
+            node.SetAttribute(roles.OUTDATED, "1")
+        self.case.set_record(FOLLOWED, sorted({*self.case.record(FOLLOWED, []), *following}))
+        yield "TIA shown"
+        yield from self._follow(settings)
 
-    def _follow(self, engine: str, node, box: Box, added: np.ndarray, settings: RunSettings) -> Iterator[str]:
-        """Add the dose of what was added to the TIA, and take away that of what was taken."""
-        dose = np.array(array_of(self.doses[engine].dose))
-        if engine in LOCAL:
-            place = box
-            local = functools.partial(self._local, engine, added, box, settings)
-            dose[place] += yield from beside(local, engine)
-        else:
-            place = self.whole
-            change = self._change(engine, settings)
-            dose += yield from beside(functools.partial(change, added, box), engine)
-        np.maximum(dose, 0.0, out=dose)
-        image = image_like(dose, self.tia.grid)
-        self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)
-        self.changed.append(place)
-        images.set_image(node, image)
-        yield f"{engine} shown"
+    def _follow(self, settings: RunSettings) -> Iterator[str]:
+        """Add the doses of what was added to the TIA, and take away those of what was taken."""
+        while self._left:
+            engine, box, added = self._left[0]
+            place = box if engine in LOCAL else self.whole
+            if engine in LOCAL:
+                find = functools.partial(self._local, engine, added, box, settings)
+            else:
+                find = functools.partial(self._change(engine, settings), added, box)
+            change = yield from beside(find, engine)
+            dose = np.array(array_of(self.doses[engine].dose))
+            dose[place] += change
+            np.maximum(dose, 0.0, out=dose)
+            image, node = image_like(dose, self.tia.grid), self.case.get(roles.DOSE + engine)
+            self.doses[engine] = dataclasses.replace(self.doses[engine], dose=image)
+            self.changed.append(place)
+            images.set_image(node, image)
+            node.SetAttribute(roles.OUTDATED, None)
+            self._left.pop(0)
+            yield f"{engine} shown"
 
     def prepare(self, settings: RunSettings) -> Iterator[str]:
         """Read the kernels before the first edit, which would wait for them: once with the whole map."""

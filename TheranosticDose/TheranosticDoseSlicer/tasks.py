@@ -123,11 +123,15 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
     """Fit the voxels, make the TIA map and run the engines."""
     if not engines:
         raise InputError("Choose at least one dose engine.")
-    vois = live.vois()
-    registered, anatomy = live.registered_for_run(), live.anatomy()
-    edits, keys = case.record(EDITS, {}), live.keys()
+    request = {"step": "dose", "settings": settings.to_dict(), "engines": list(engines)}
+    keys: dict[str, str] = {}
 
     def prepare(folder: Path) -> Iterator[str]:
+        yield from live.update_curves()
+        vois = live.vois()
+        registered, anatomy = live.registered_for_run(), live.anatomy()
+        request["edits"] = case.record(EDITS, {})
+        keys.update(live.keys())
         yield from each_beside(exchange_results.write_registered(registered, folder))
         yield from each_beside(exchange_results.write_anatomy(anatomy, folder))
         yield from each_beside(exchange_results.write_vois(vois, folder))
@@ -148,7 +152,6 @@ def dose(case: Case, settings: RunSettings, engines: list[str], live: Live) -> T
         live.forget_dose()
         yield from live.update()
 
-    request = {"step": "dose", "settings": settings.to_dict(), "engines": list(engines), "edits": edits}
     return Task("Dose", request, prepare, load)
 
 
@@ -167,11 +170,28 @@ def export(
         raise InputError("Choose a folder for the results.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; choose a folder for the results.")
-    vois = live.vois()
-    registered, anatomy = live.registered_for_run(), live.anatomy()
-    voxels, doses, tia = dose_nodes.voxels_of(case), dose_nodes.doses_of(case), dose_nodes.tia_of(case)
+    request = {
+        "step": "export",
+        "settings": settings.to_dict(),
+        "out": str(out),
+        "dicom": {"deidentify": deidentify} if dicom else None,
+    }
 
     def prepare(folder: Path) -> Iterator[str]:
+        # The report holds the doses of the outlines and curves as they are now.
+        yield from live.update()
+        vois = live.vois()
+        registered, anatomy = live.registered_for_run(), live.anatomy()
+        voxels, doses, tia = dose_nodes.voxels_of(case), dose_nodes.doses_of(case), dose_nodes.tia_of(case)
+        request.update(
+            edits=case.record(EDITS, {}),
+            findings=study_nodes.all_findings(case, ("vois", "dose")),
+            timings_s=case.record("timings", {}),
+            finished=case.record(trail.FINISHED, {}),
+            request=trail.request_of(case, live.digests()),
+            # Doses that followed an edit piece by piece are computed again in one go.
+            again=case.record(FOLLOWED, []),
+        )
         yield from each_beside(exchange_results.write_registered(registered, folder))
         yield from each_beside(exchange_results.write_anatomy(anatomy, folder))
         yield from each_beside(exchange_results.write_vois(vois, folder))
@@ -179,19 +199,6 @@ def export(
         yield from each_beside(exchange_results.write_doses(doses, folder))
         yield from _beside(exchange.write_image, tia, folder, "tia")
 
-    request = {
-        "step": "export",
-        "settings": settings.to_dict(),
-        "edits": case.record(EDITS, {}),
-        "out": str(out),
-        "findings": study_nodes.all_findings(case, ("vois", "dose")),
-        "timings_s": case.record("timings", {}),
-        "finished": case.record(trail.FINISHED, {}),
-        "request": trail.request_of(case, live.digests()),
-        # Doses that followed an edit piece by piece are computed again in one go.
-        "again": case.record(FOLLOWED, []),
-        "dicom": {"deidentify": deidentify} if dicom else None,
-    }
     return Task("Export", request, prepare)
 
 
