@@ -57,7 +57,7 @@ class Way:
     def idle(self) -> bool:
         """Whether nothing runs and nothing is about to."""
         controller = self.widget.controller
-        return not controller.busy and not controller.updating
+        return not (controller.busy or controller.updating or controller._laterTimer.active)
 
     def settle(self, what: str) -> None:
         """Wait until everything is up to date; an error message fails."""

@@ -52,6 +52,9 @@ class Controller:
         self._refreshTimer = self._timer(0, self.refresh)
         self._refreshTimer.singleShot = True
         self._warmTimer = self._timer(WARMUP_DELAY_MS, self._warm)
+        self._laterTimer = self._timer(0, self._doLater)
+        self._laterTimer.singleShot = True
+        self._later = []
         ui.caseSelector.addAttribute("vtkMRMLScriptedModuleNode", CASE_FLAG, "1")
         ui.caseSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onCaseAdded)
         self.panels = [
@@ -153,6 +156,16 @@ class Controller:
     def requestRefresh(self) -> None:
         """Refresh once after all changes of this pass of the event loop."""
         self._refreshTimer.start()
+
+    def later(self, action) -> None:
+        """Do something in the next pass of the event loop, so that this one is not long."""
+        self._later.append(action)
+        self._laterTimer.start()
+
+    def _doLater(self) -> None:
+        actions, self._later = self._later, []
+        for action in actions:
+            action()
 
     def newCase(self) -> Case:
         """Add a cycle and show it."""
@@ -292,6 +305,7 @@ class Controller:
         """Stop everything that runs; the scene is about to close."""
         self.bar.stop()
         self._stopUpdate()
+        self._later = []
         self._unobserve()
         self.panels[1].stop()
         self.case = self.live = None
@@ -299,7 +313,8 @@ class Controller:
     def close(self) -> None:
         """Let go of everything; the module is reloaded or the application ends."""
         self.stop()
-        for timer in (self._liveTimer, self._editTimer, self._refreshTimer, self._warmTimer):
+        timers = self._liveTimer, self._editTimer, self._refreshTimer, self._warmTimer, self._laterTimer
+        for timer in timers:
             timer.stop()
 
     def _warm(self) -> None:

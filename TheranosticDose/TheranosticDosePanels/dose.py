@@ -119,4 +119,4 @@ class DosePanel(StepPanel):
     def _computed(self, _task):
         engine_table.write(self.controller.case)
         self.controller.tell(self._failures().strip())
-        self.controller.panels[5].showDefault()
+        self.controller.later(self.controller.panels[5].showDefault)

@@ -71,7 +71,8 @@ class EvaluationPanel(StepPanel):
 
     def showDefault(self):
         """Show the dose of the first engine after a computation."""
-        self.onShowDose()
+        if not self.missing():
+            self.onShowDose()
 
     def onShowDose(self, _checked=None):
         """Show dose over CT with isodose lines."""
