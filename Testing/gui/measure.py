@@ -116,8 +116,18 @@ def paint(way, name: str, radius_voxels: int) -> None:
     segments.set_segment(node, name, image, kind=segment.kind, code=segment.code)
 
 
+def restoring(way, name: str):
+    """Return what gives a segment the voxels back that it has now."""
+    from TheranosticDoseSlicer import case as roles
+    from TheranosticDoseSlicer import segments
+
+    node = way.case.get(roles.SEGMENTATION)
+    kept = segments.read_segment(node, node.GetSegmentation().GetSegmentIdBySegmentName(name))
+    return lambda: segments.set_segment(node, name, kept.mask, kind=kept.kind, code=kept.code)
+
+
 def live_updates(way, curve: str, segment: str) -> list[dict[str, Any]]:
-    """Return how long the panel takes until everything is up to date, for each kind of edit.
+    """Return how long the panel takes until everything is up to date, for each kind of edit: the median of three.
 
     The clock runs from the edit to the idle panel: with the delay that gathers edits and all drawing.
     """
@@ -128,22 +138,34 @@ def live_updates(way, curve: str, segment: str) -> list[dict[str, Any]]:
     live = way.widget.controller.live
     activity, use = 1, 3
     measured = live.measured(curve).activity_mbq[0]
+    take_back = restoring(way, segment)
     edits = {
-        "moving a point": lambda: edit_cell(way.ui.pointsTable, 0, activity, f"{1.2 * measured}"),
-        "leaving a point out": lambda: check_cell(way.ui.pointsTable, 1, use, False),
-        "another model": lambda: choose(way.ui.voiModelBox, "physical decay"),
-        "editing a segment": lambda: paint(way, segment, 4),
+        "moving a point": [
+            lambda factor=factor: edit_cell(way.ui.pointsTable, 0, activity, f"{factor * measured}")
+            for factor in (1.2, 1.3, 1.2)
+        ],
+        "leaving a point out": [
+            lambda used=used: check_cell(way.ui.pointsTable, 1, use, used) for used in (False, True, False)
+        ],
+        "another model": [
+            lambda model=model: choose(way.ui.voiModelBox, model)
+            for model in ("physical decay", "one exponential", "physical decay")
+        ],
+        "editing a segment": [lambda: paint(way, segment, 4), take_back, lambda: paint(way, segment, 4)],
     }
     found = []
-    for name, edit in edits.items():
-        before = live.result(curve), live.result(segment).volume_ml
-        with stopwatch({"edit": name}) as record:
-            edit()
-            way.settle(name)
-        after = live.result(curve), live.result(segment).volume_ml
-        changed = before[1] != after[1] if name == "editing a segment" else before[0].fit != after[0].fit
-        assert changed, f"{name} changed nothing"
-        found.append(record)
+    for name, times in edits.items():
+        records = []
+        for edit in times:
+            before = live.result(curve), live.result(segment).volume_ml
+            with stopwatch({"edit": name}) as record:
+                edit()
+                way.settle(name)
+            after = live.result(curve), live.result(segment).volume_ml
+            changed = before[1] != after[1] if name == "editing a segment" else before[0].fit != after[0].fit
+            assert changed, f"{name} changed nothing"
+            records.append(record)
+        found.append(sorted(records, key=lambda record: record["wall_s"])[len(records) // 2])
     # The next measurement on this case makes the same edits.
     way.click(way.ui.undoEditsButton)
     way.settle("undo")

@@ -135,7 +135,13 @@ def _live(found: dict[str, Any]) -> list[Figure]:
         for record in configurations:
             name = f"Edit at 128^3, {case}, {record['configuration']}"
             figures += [
-                at_most(f"{name}: {edit['edit']}", edit["wall_s"], UPDATE_S, "s", detail=_cpu(edit))
+                at_most(
+                    f"{name}: {edit['edit']}",
+                    edit["wall_s"],
+                    UPDATE_S,
+                    "s",
+                    detail=f"median of three; {_cpu(edit)}",
+                )
                 for edit in record["edits"]
             ]
             figures.append(_held(f"{name}: longest time that the event loop is held", record["held"], ""))
