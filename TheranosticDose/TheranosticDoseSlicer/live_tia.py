@@ -10,6 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from DoseSegmentationLib.arrays import bounding_box
 from TheranosticDoseLib.geometry import array_of, image_like
 
 if TYPE_CHECKING:
@@ -92,12 +93,8 @@ def union(boxes: list[Box]) -> Box:
 
 
 def box_of(array: np.ndarray) -> Box:
-    """Return the box of what is not zero."""
-    slices = []
-    for axis in range(3):
-        inside = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
-        slices.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
-    return tuple(slices)
+    """Return the box of what is not zero; one without voxels where all is."""
+    return bounding_box(array) if array.any() else (slice(0, 0),) * 3
 
 
 def cropped(image, box: Box):

@@ -176,15 +176,10 @@ def _oriented(array: np.ndarray, image):
     import slicer
     from vtk.util import numpy_support
 
-    inside = np.nonzero(array)
+    place = bounding_box(array) if array.any() else (slice(0, 1),) * 3
+    box = np.ascontiguousarray(array[place])
     oriented = slicer.vtkOrientedImageData()
-    if len(inside[0]):
-        low = [int(axis.min()) for axis in inside]
-        high = [int(axis.max()) for axis in inside]
-    else:
-        low = high = [0, 0, 0]
-    box = np.ascontiguousarray(array[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
-    oriented.SetExtent(low[2], high[2], low[1], high[1], low[0], high[0])
+    oriented.SetExtent([bound for part in place[::-1] for bound in (part.start, part.stop - 1)])
     scalars = numpy_support.numpy_to_vtk(box.ravel(), deep=True)
     oriented.GetPointData().SetScalars(scalars)
     oriented.SetImageToWorldMatrix(images.ijk_to_ras(image))

@@ -38,13 +38,11 @@ def _box(voi: Voi) -> tuple[list[int], list[int] | None]:
     return [part.start for part in box], [part.stop for part in box]
 
 
-def node_from(voi: Voi, digest: str = "", node=None):
-    """Return a hidden volume node that holds the weights of a VOI; ``None`` where they are all zero."""
-    return last(keeping(voi, digest, node))
-
-
 def keeping(voi: Voi, digest: str = "", node=None) -> Generator[str, None, Any]:
-    """Do :func:`node_from` in steps: a VOI drawn on a CT has many voxels."""
+    """Make a hidden volume node that holds the weights of a VOI, in steps: one drawn on a CT has many voxels.
+
+    Returns ``None`` where they are all zero.
+    """
     low, box = yield from beside(lambda: _cut(voi), voi.name)
     if box is None:
         return None
@@ -69,7 +67,7 @@ def _cut(voi: Voi) -> tuple[list[int], Any]:
 
 
 def voi_of(node, *, whole: bool = True) -> Voi:
-    """Return the VOI of :func:`node_from`, on its whole grid or on the box around it (a CT has many voxels)."""
+    """Return the VOI of :func:`keeping`, on its whole grid or on the box around it (a CT has many voxels)."""
     return last(reading(node, whole=whole))
 
 
