@@ -53,6 +53,20 @@ def propagate(
     return _result(labels, grid, source.records, NAME)
 
 
+def displacement_field(transform: sitk.Transform, grid: sitk.Image) -> sitk.Image:
+    """Return the displacements of a transform at the voxels of a grid, mm, float64."""
+    import SimpleITK as sitk
+
+    return sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        grid.GetSize(),
+        grid.GetOrigin(),
+        grid.GetSpacing(),
+        grid.GetDirection(),
+    )
+
+
 def inverse_of(transform: sitk.Transform, grid: sitk.Image) -> sitk.Transform:
     """Return the inverse of a transform: exact for a rigid or affine one, numerical for a deformation.
 
@@ -67,14 +81,7 @@ def inverse_of(transform: sitk.Transform, grid: sitk.Image) -> sitk.Transform:
     try:
         return transform.GetInverse()
     except RuntimeError:
-        field = sitk.TransformToDisplacementField(
-            transform,
-            sitk.sitkVectorFloat64,
-            grid.GetSize(),
-            grid.GetOrigin(),
-            grid.GetSpacing(),
-            grid.GetDirection(),
-        )
+        field = displacement_field(transform, grid)
         inverse = sitk.IterativeInverseDisplacementField(field, 30, 0.01)
         return sitk.DisplacementFieldTransform(inverse)
 

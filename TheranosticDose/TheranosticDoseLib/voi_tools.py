@@ -246,7 +246,7 @@ def volume_change(registered: RegisteredStudy, position: int, voi: Voi) -> float
 
     The mean of the Jacobian determinant of the transform over the VOI, less one.
     """
-    import SimpleITK as sitk
+    from DoseSegmentationLib.propagation import displacement_field
 
     from TheranosticDoseLib.registration.fields import jacobian
 
@@ -254,14 +254,7 @@ def volume_change(registered: RegisteredStudy, position: int, voi: Voi) -> float
     weights = array_of(voi.weights)
     box = bounding_box(weights, margin=3)
     part = registered.grid[tuple(box[::-1])]
-    field = sitk.TransformToDisplacementField(
-        transform,
-        sitk.sitkVectorFloat64,
-        part.GetSize(),
-        part.GetOrigin(),
-        part.GetSpacing(),
-        part.GetDirection(),
-    )
+    field = displacement_field(transform, part)
     inside = weights[box].astype(np.float64)
     return float(np.sum(inside * jacobian(field)) / inside.sum()) - 1.0
 

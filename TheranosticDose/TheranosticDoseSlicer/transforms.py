@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
+from DoseSegmentationLib.propagation import displacement_field
 from TheranosticDoseLib.errors import InputError
 
 from TheranosticDoseSlicer.beside import beside, last
@@ -143,14 +144,7 @@ def _matrix_or_field(transform, name: str, grid):
         return sitk.DisplacementFieldTransform(transform).GetDisplacementField()
     if grid is None:
         raise InputError(f"The transform {name!r} cannot be shown without the grid of the reference image.")
-    return sitk.TransformToDisplacementField(
-        transform,
-        sitk.sitkVectorFloat64,
-        grid.GetSize(),
-        grid.GetOrigin(),
-        grid.GetSpacing(),
-        grid.GetDirection(),
-    )
+    return displacement_field(transform, grid)
 
 
 def _grid_node(field, name: str) -> Generator[str, None, Any]:
