@@ -36,8 +36,8 @@ class DosePanel(StepPanel):
 
     def state(self):
         """Return what is to be done, or which doses are out of date."""
-        if self.missing() or self.controller.outdatedRegistration():
-            return self.missing() or self.controller.outdatedRegistration()
+        if unmet := self.unmet():
+            return unmet
         outdated = engine_table.outdated(self.controller.case)
         if outdated:
             text = _("Out of date, compute again: {names}. The other engines follow at once.")

@@ -37,8 +37,8 @@ class EvaluationPanel(StepPanel):
 
     def state(self):
         """Return what is missing, or what BED is of."""
-        if self.missing() or self.controller.outdatedRegistration():
-            return self.missing() or self.controller.outdatedRegistration()
+        if unmet := self.unmet():
+            return unmet
         return _("BED and EQD2 are of {engine}. Histograms show the visible segments.").format(
             engine=engine_table.title(self._engines()[0])
         )

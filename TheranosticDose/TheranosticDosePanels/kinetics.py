@@ -41,8 +41,8 @@ class KineticsPanel(StepPanel):
 
     def state(self):
         """Return what is to be done, or how many curves were changed."""
-        if self.missing() or self.controller.outdatedRegistration():
-            return self.missing() or self.controller.outdatedRegistration()
+        if unmet := self.unmet():
+            return unmet
         changed = [name for name, edit in self._edits().items() if not edits.CurveEdit.from_dict(edit).empty]
         if changed:
             return _("Changed by hand: {names}.").format(names=", ".join(sorted(changed)))

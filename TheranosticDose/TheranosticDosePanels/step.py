@@ -69,6 +69,10 @@ class StepPanel:
         """Enable a button, or disable it and say why in its tooltip."""
         self.controller.bar.setButton(name, reason)
 
+    def unmet(self) -> str:
+        """Return what is missing, or that what the step shows is of another registration; empty where nothing."""
+        return self.missing() or self.controller.outdatedRegistration()
+
     def setField(self, name: str, reason: str) -> None:
         """Enable a field, or disable it and say why in its tooltip."""
         self.controller.bar.setField(name, reason)
